@@ -119,7 +119,10 @@ def test_invalid_utf8_continues_where_asked(refrain, train, write, tmp_path):
 def test_invalid_utf8_elsewhere(mistake, refrain, tiny_run, byte_run, write, monkeypatch):
     text = write("text.txt", b"ant\n\xff bee\n")
     mistake(3, ["evaluate", tiny_run, "--data", text], "text.txt: invalid UTF-8 at byte 4 (0xff)")
-    mistake(3, ["score", tiny_run, text], "text.txt: invalid UTF-8 at byte 4 (0xff)")
+    outcome = refrain("score", tiny_run, text)
+    # the lines before it are answered
+    assert outcome.status == 3 and outcome.out.endswith("\tant\n") and outcome.out.count("\n") == 1
+    assert "text.txt: invalid UTF-8 at byte 4 (0xff)" in outcome.err
     assert refrain("evaluate", tiny_run, "--data", text, "--errors", "replace", "--json").json["unseen"] == 1
     assert len(refrain("score", tiny_run, text, "--errors", "replace").out.splitlines()) == 2
     # to a model of bytes every file is text
@@ -151,7 +154,7 @@ def test_invalid_utf8_names_what_the_command_has(mistake, train, tiny_run, tiny_
         (["data", "check", folder], option),
         (["evaluate", tiny_run, *place], option.replace("train", "test")),
         (["check", "zaremba-small", *tiny_settings, *place], setting),
-        (["compress", tiny_run, "--threshold", "0.1", *place, "--out", tmp_path / "small"], names["test"]),
+        (["compress", tiny_run, "--threshold", "0.1", *place, "--out", tmp_path / "small"], names["valid"]),
         (["export", tiny_run, *place, "--out", tmp_path / "m.onnx"], names["valid"]),
     ):
         assert mistake(3, words, cause).endswith(ending)

@@ -151,6 +151,80 @@ def test_spans_are_measured(refrain, tmp_path):
     assert outcome.status == 2 and "training.best_by: f1 needs tags that mark spans" in outcome.err
 
 
+def test_one_odd_tag_does_not_hide_the_spans(refrain, tmp_path, write):
+    data = write_names(tmp_path)
+    for split in ("dev", "test"):
+        path = data / f"eng.{split}"
+        head, _, text = path.read_text().partition("\n\n")
+        path.write_text(f"{head}\n\n{text.replace(' O', ' _', 1)}")
+    words = ["train", "pos-default", *LEARNT, "data.column=3", "training.best_by=f1", "--data", data]
+    found = refrain(*words, "--out", tmp_path / "run", "--json").json
+    assert found["test"]["spans"]["f1"] > 0.9
+    # what was tagged can be measured, although CoNLL-U has no numbered columns
+    tagged = write("tagged.conllu", refrain("tag", tmp_path / "run", data / "eng.test").out)
+    assert refrain("evaluate", tmp_path / "run", "--data", tagged, "--json").json["accuracy"] == 1.0
+
+
+def test_tags_of_an_attribute_that_only_spans_have(refrain, tmp_path, write):
+    text = "".join(
+        conllu(each, ["X"] * len(each), [f"name={SPANS[tag]}" if SPANS[tag] != "O" else "_" for _, tag in each])
+        for each in sentences(100, 1)
+    )
+    words = ["train", "pos-default", *TINY, "data.column=misc:name", "training.best_by=f1"]
+    found = refrain(*words, "--data", write("misc.conllu", text), "--out", tmp_path / "run", "--json").json
+    assert set(found["test"]["spans"]["types"]) == {"ANI"}
+
+
+def test_tags_are_written_where_they_were_learnt(refrain, tmp_path, write):
+    """Also where UPOS has other tags than the universal ones, and XPOS is there too."""
+    text = "".join(conllu(each, [f"old-{tag}" for _, tag in each]) for each in sentences(100, 1)).replace(
+        "\t_\t_\t0\troot", "\tGOLD\t_\t0\troot"
+    )
+    path = write("odd.conllu", text)
+    assert refrain("train", "pos-default", *LEARNT, "--data", path, "--out", tmp_path / "run", "--quiet").status == 0
+    blank = write("blank.conllu", text.replace("old-", "wrong-"))
+    assert refrain("tag", tmp_path / "run", blank).out == text
+    plus = write("a.conllup", "# global.columns = ID FORM PARSEME:MWE\n1\tdogs\t*\n\n")
+    outcome = refrain("tag", tmp_path / "run", plus)
+    assert outcome.status == 2 and "the file has no column upos for the tags; choose one with --column" in outcome.err
+
+
+def test_an_attribute_holds_no_tag_with_its_mark(mistake, refrain, tmp_path, write):
+    path = write("f.conllu", "".join(conllu(each, [f"{tag}|x" for _, tag in each]) for each in sentences(60, 1)))
+    assert refrain("train", "pos-default", *TINY, "--data", path, "--out", tmp_path / "run", "--quiet").status == 0
+    mistake(2, ["tag", tmp_path / "run", path, "--column", "misc:Pred"], "holds |, which separates attributes")
+
+
+def test_sentences_with_invalid_bytes_can_be_left_out(refrain, run, write, tmp_path):
+    (sentence,) = sentences(1, 1)
+    good = conllu(sentence, ["_"] * len(sentence))
+    path = tmp_path / "bytes.conllu"
+    path.write_bytes((good * 2).encode() + b"1\tcaf\xe9" + b"\t_" * 8 + b"\n\n" + good.encode())
+    outcome = refrain("tag", run, path)
+    assert outcome.status == 3 and "invalid UTF-8" in outcome.err and outcome.out.count("\n\n") == 2
+    outcome = refrain("tag", run, path, "--skip-bad")
+    place = (good * 2).count("\n") + 1
+    assert outcome.status == 0 and outcome.out.count("\n\n") == 3
+    assert f"left out: {path}:{place}: invalid UTF-8" in outcome.err
+
+
+def test_a_licence_is_kept_and_ranges_are_checked(refrain, mistake, run, write):
+    good = "1\tdogs\t_\t_" + "\t_" * 6 + "\n\n"
+    licence = "# a licence\n# of two lines\n\n"
+    assert refrain("tag", run, write("a.conllu", licence + good)).out.startswith(licence)
+    bad = write("b.conllu", "5-2\tdogs" + "\t_" * 8 + "\n" + good)
+    mistake(3, ["tag", run, bad], "b.conllu:1: the range 5-2 does not begin at word 1")
+
+
+def test_what_comes_next_without_a_test_text(refrain, tmp_path):
+    data = write_treebank(tmp_path / "tb")
+    (data / "x-ud-test.conllu").unlink()
+    outcome = refrain("train", "pos-default", *TINY, "--data", data, "--out", tmp_path / "run")
+    command = f"refrain evaluate {tmp_path / 'run'} --split valid"
+    assert f"next:  {command}" in outcome.out and command in (tmp_path / "run" / "README.md").read_text()
+    assert refrain(*command.split()[1:]).status == 0
+
+
 def test_a_number_of_a_column_in_a_file_of_settings(refrain, write, tmp_path):
     data = write_names(tmp_path)
     path = write(
@@ -291,6 +365,7 @@ def test_cross_validation(refrain, tmp_path, write, mistake):
     # other sentences are read whole
     whole = refrain("evaluate", out / "fold-1", "--data", path, "--json").json
     assert whole["split"] == "all" and whole["tokens"] == total
+    assert "is of the corpus of the cross-validation, of whose 3 parts the run was trained on 1" in whole["warnings"][0]
     # what is done is kept, and what is missing is trained again to the same figures
     before = (out / "fold-1" / "summary.json").stat().st_mtime_ns
     for place in sorted((out / "fold-3").rglob("*"), reverse=True):

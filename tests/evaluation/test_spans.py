@@ -24,11 +24,22 @@ SPANS = {
 @pytest.mark.parametrize("tags", SPANS)
 def test_spans(tags):
     assert spans_of(tags.split()) == {Span(*each) for each in SPANS[tags]}
+    # what is no span tag is outside of all
+    assert spans_of(tags.replace("O", "_").split()) == {Span(*each) for each in SPANS[tags]}
 
 
 @pytest.mark.parametrize(
     ("tags", "wanted"),
-    [("O B-A I-A", True), ("S-A E-B O", True), ("O", False), ("B A O", False), ("NOUN B-A", False), ("O B-", False)],
+    [
+        ("O B-A I-A", True),
+        ("S-A E-B O", True),
+        ("O", False),
+        ("B A O", False),
+        ("NOUN B-A", False),
+        ("O B-", False),
+        ("_ B-A", True),
+        ("_ O", False),
+    ],
 )
 def test_which_tags_mark_spans(tags, wanted):
     assert are_span_tags(tags.split()) is wanted

@@ -1,5 +1,6 @@
 """A conditional random field equals the enumeration of all tag sequences of each sentence."""
 
+import copy
 import itertools
 
 import pytest
@@ -143,3 +144,23 @@ def test_lengths_that_no_sentence_has_are_refused(method, lengths):
         getattr(field, method)(scores, torch.tensor(lengths), *more)
     with pytest.raises(ValueError, match=r"scores must be \(T, B, 3\) \(got \(3, 2, 1\)\)"):
         getattr(field, method)(scores[..., :1], torch.tensor([3, 2]), *more)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("whole", [True, False])
+def test_half_precision_is_computed_in_float32(dtype, whole):
+    torch.manual_seed(1)
+    field = ConditionalRandomField(K)
+    for parameter in field.parameters():
+        torch.nn.init.normal_(parameter)
+    if whole:
+        field = field.to(dtype)
+    exact = copy.deepcopy(field).double()
+    scores, lengths = torch.randn(400, 2, K).to(dtype), torch.tensor([400, 300])
+    tags = torch.randint(K, (400, 2))
+    for given in (tags, tags.masked_fill(tags == 1, -1)):
+        wanted = exact(scores.double(), lengths, given)
+        torch.testing.assert_close(field(scores, lengths, given).double(), wanted, rtol=1e-5, atol=0)
+    assert torch.equal(field.best_tags(scores, lengths), exact.best_tags(scores.double(), lengths))
+    found, wanted = field.marginals(scores, lengths)[:300], exact.marginals(scores.double(), lengths)[:300]
+    torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-3)

@@ -11,6 +11,7 @@ from tagged import write_tsv
 import refrain
 from refrain import assembly, runs
 from refrain.config import TaggerExperiment
+from refrain.data.tagged.sentences import Sentence
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.recipes import recipe
 from refrain.training import Interrupted
@@ -228,3 +229,14 @@ def test_settings_that_cannot_take_effect(corpus):
             experiment(corpus, setting)
     with pytest.raises(UserError, match="has a file for each split"):
         assembly.build_tagged_corpus(experiment(corpus, "data.split=[0.5,0.2]").data)
+
+
+def test_sentences_that_cannot_be_measured_are_named(run):
+    tagger = refrain.load(run)
+    for sentence in (Sentence(["a"], ["D", "N"], 1), Sentence(["a", "b"], ["D"], 1)):
+        with pytest.raises(UserError, match="each needs one tag for each of its words"):
+            tagger.evaluate([sentence])
+    with pytest.raises(UserError, match="there is no sentence with a word"):
+        tagger.evaluate([Sentence([], [], 1)])
+    both = tagger.evaluate([Sentence([], [], 1), Sentence(["a"], [tagger.vocabulary.tags[0]], 2)])
+    assert both.words.total == 1

@@ -56,6 +56,7 @@ def build_tagged_corpus(
         kinds=FeatureKinds(data.lower_case, data.prefixes, data.suffixes, data.shapes),
         feature_min_count=data.feature_min_count,
         unknown_count=round(sum(count * unknown_probability(count, unknown_rate) for count in words.values())),
+        column="upos" if data.column == "auto" and splits["train"].format.startswith("CoNLL-U") else None,
     )
     splits = {name: against(split, vocabulary) for name, split in splits.items()}
     for name, split in splits.items():
@@ -119,7 +120,8 @@ def build_tagged_text(
         can_skip: whether the user can ask for bad sentences to be left out.
 
     Where `data.column` is `auto` and no word has a tag in the column that this reads, XPOS is read, which is where
-    `refrain tag` writes tags that are not universal ones.
+    `refrain tag` writes tags that are not universal ones; where it is the number of a column and the text is CoNLL-U,
+    the column to which the tagger writes is read.
 
     Returns:
         A corpus with one split, which is named `all` for a whole file.
@@ -127,6 +129,25 @@ def build_tagged_text(
     Raises:
         DataError: when sentences are missing or bad.
     """
+    try:
+        name, found = _text(data, path, split, can_skip=can_skip)
+    except DataError:
+        if not data.column.isdecimal() and data.word_column == "auto":
+            raise
+        # what `refrain tag` writes has no numbered columns
+        with contextlib.suppress(DataError, UserError):
+            other = data.model_copy(update={"column": column_of("auto", vocabulary), "word_column": "auto"})
+            return build_tagged_text(other, path, split, vocabulary, can_skip=can_skip)
+        raise
+    if not found.tags and data.column == "auto":
+        with contextlib.suppress(DataError, UserError):
+            other = data.model_copy(update={"column": "xpos"})
+            return build_tagged_text(other, path, split, vocabulary, can_skip=can_skip)
+    return TaggedCorpus(path.name, vocabulary, {name: against(found, vocabulary)})
+
+
+def _text(data: TaggedData, path: Path, split: str | None, *, can_skip: bool) -> tuple[str, TaggedSplit]:
+    """The sentences of `build_tagged_text`, and the name of their split."""
     if data.folds:
         name = split or "test"
         found = _fold(data, path, can_skip=can_skip)[name]
@@ -142,11 +163,7 @@ def build_tagged_text(
         if split not in parts:
             raise DataError(f"{path}: data.split leaves nothing for {split}; choose another split")
         found = parts[split]
-    if not found.tags and data.column == "auto":
-        with contextlib.suppress(DataError, UserError):
-            other = data.model_copy(update={"column": "xpos"})
-            return build_tagged_text(other, path, split, vocabulary, can_skip=can_skip)
-    return TaggedCorpus(path.name, vocabulary, {name: against(found, vocabulary)})
+    return name, found
 
 
 def log_notes(name: str, split: TaggedSplit, log: Callable[[str], None]) -> None:
@@ -186,17 +203,17 @@ def unknown_probability(count: float, unknown_rate: float) -> float:
     return unknown_rate / (unknown_rate + count) if unknown_rate else 0.0
 
 
-def column_of(column: str, tags: Sequence[str]) -> str:
+def column_of(column: str, vocabulary: TagVocabulary) -> str:
     """The column of CoNLL-U for tags: the column that they were read from, or `upos` or `xpos`, judged by the tags.
 
     Args:
         column: the setting `data.column`, which is a column or an attribute of CoNLL-U or something else.
-        tags: all tags.
+        vocabulary: the vocabulary, with all tags.
     """
     with contextlib.suppress(ValueError):
         tag_column(column)
         return column if ":" in column else column.lower()
-    return "upos" if UNIVERSAL.issuperset(tags) else "xpos"
+    return vocabulary.column or ("upos" if UNIVERSAL.issuperset(vocabulary.tags) else "xpos")
 
 
 def _read(data: TaggedData, path: Path | Sequence[Path], *, can_skip: bool = True) -> TaggedSplit:

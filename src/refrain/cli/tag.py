@@ -46,8 +46,8 @@ def tag(
     """Tag text and write CoNLL-U.
 
     Sentences are written as soon as they are tagged; those of standard input one by one. A file of CoNLL-U, recognised
-    by its ending .conllu or its first line, keeps everything except the tags and the line ends, as does CoNLL-U Plus,
-    recognised by its heading. Of other tagged text, in columns as in CoNLL-2003 or in pairs as the/DT, the words are
+    by its ending .conllu or its first line, keeps everything except the tags, the line ends and repeated blank lines,
+    as does CoNLL-U Plus, recognised by its heading. Of other tagged text, in columns as in CoNLL-2003 or in pairs as the/DT, the words are
     tagged. Any other file is read as --plain unless --tokenised is given.
 
     Parameters
@@ -85,11 +85,15 @@ def tag(
     check_files([file], texts=not file.lower().endswith(".tsv"))
     reports = reporter()
     tagger = load_tagger(run, reports, device=device, weights=weights)
+    if column is not None and ":" in column:
+        _check_attribute(column, tagger.vocabulary.tags)
     form: Form = "plain" if plain else "tokenised" if tokenised else "unknown"
     # a sentence from standard input or a pipe is tagged before the next is read
     batch_size = BATCH_SIZE if Path(file).is_file() else 1
     learnt = str(tagger.config["data"].get("word_column", "auto"))
-    sentences = read_sentences(batches_of(file, errors), file, form, skip_bad, learnt=learnt, word_column=word_column)
+    # with --skip-bad, sentences with invalid UTF-8 are left out
+    batches = batches_of(file, "surrogateescape" if skip_bad and errors == "strict" else errors)
+    sentences = read_sentences(batches, file, form, skip_bad, learnt=learnt, word_column=word_column)
     # sentences on the terminal are progress enough
     track = untracked if out is None and sys.stdout.isatty() else reports.track
     tagged = track(_tagged(tagger, sentences, batch_size), "tagging sentences")
@@ -125,6 +129,17 @@ def _check(
         tag_column(column or "upos")
 
 
+def _check_attribute(column: str, tags: list[str]) -> None:
+    """Refuse an attribute for tags that hold the mark which ends an attribute."""
+    from refrain.errors import UserError, shown
+
+    tag = next((tag for tag in tags if "|" in tag), None)
+    if tag is not None:
+        raise UserError(
+            f"--column {column}: the tag {shown(tag)} holds |, which separates attributes; choose a column, or --json"
+        )
+
+
 def _json(sentence: Untagged, tags: list[str], probabilities: list[float]) -> str:
     from refrain.storage.plain_json import dumps
 
@@ -151,6 +166,9 @@ def _conllu(
     own = learnt if learnt.lower() in sentence.columns else tagger.column
     with _option("--column"):
         if sentence.block is not None:
+            if column is None and own.partition(":")[0].lower() not in sentence.columns:
+                others = ", ".join(name for name in sentence.columns if name not in ("id", "form"))
+                raise UserError(f"the file has no column {own} for the tags; choose one with --column: {others}")
             return with_tags(sentence.block, tags, column or own, sentence.columns, probabilities)
         comments = [f"# sent_id = {number}", f"# text = {_text(sentence)}"]
         return conllu_lines(

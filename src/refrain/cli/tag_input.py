@@ -62,7 +62,7 @@ def read_sentences(
     head: list[str] = []
     if form == "unknown":
         head = _head(batches)
-    lines = chain(head, chain.from_iterable(batches))
+    lines: Iterator[str] = chain(head, chain.from_iterable(batches))
     if form == "unknown":
         first = head[:HEAD_LINES]
         columns = conllu_columns(file, first)
@@ -75,6 +75,7 @@ def read_sentences(
             remedy = "" if word_column is None else "; if this is plain text, leave out --word-column"
             yield from _from_tagged(lines, first, file, skip_bad, _choices(learnt, word_column), remedy)
             return
+    lines = _valid(lines, file)
     if form == "tokenised":
         for line in lines:
             if words := split_words(line):
@@ -82,6 +83,22 @@ def read_sentences(
         return
     for tokens in sentences_of(lines):
         yield Untagged([token.form for token in tokens], [token.space_after for token in tokens])
+
+
+def _valid(lines: Iterator[str], file: str) -> Iterator[str]:
+    """The lines of plain text, of which none can be left out.
+
+    Raises:
+        InvalidUTF8Error: when one has invalid UTF-8, which was read as surrogate escapes.
+    """
+    from refrain.data.tagged.sentences import ESCAPED
+    from refrain.data.text.forms import invalid_remedy
+    from refrain.errors import InvalidUTF8Error
+
+    for number, line in enumerate(lines, 1):
+        if ESCAPED.search(line):
+            raise InvalidUTF8Error(f"{name_of(file)}:{number}: invalid UTF-8; {invalid_remedy(file)}")
+        yield line
 
 
 def _head(batches: Iterator[list[str]]) -> list[str]:
@@ -140,14 +157,14 @@ def _choices(learnt: str, word_column: int | None) -> "list[Choice]":
 
 
 def _from_conllu(lines: Iterator[str], file: str, columns: tuple[str, ...], skip_bad: bool) -> Iterator[Untagged]:
-    from refrain.data.tagged.conllu import heading_in, words_in
+    from refrain.data.tagged.conllu import is_comment, words_in
     from refrain.data.tagged.sentences import BadSentence, blocks_of_lines
 
     form = columns.index("form")
 
     def parse(block: "Lines") -> list[str]:
         words = [row.fields[form] for row in words_in(block, columns)]
-        if not words and not any(heading_in(line) for line in block.lines):
+        if not words and not is_comment(block):
             raise BadSentence(block.first, "a sentence without words")
         return words
 
@@ -159,7 +176,7 @@ def _read(
     blocks: "Iterator[Lines]", parse: "Callable[[Lines], Parsed]", file: str, skip_bad: bool, remedy: str = ""
 ) -> "Iterator[tuple[Lines, Parsed]]":
     """Yield the lines of each sentence with what they are parsed to; bad ones are left out and logged, or an error."""
-    from refrain.data.tagged.sentences import BadSentence
+    from refrain.data.tagged.sentences import ESCAPED, BadSentence
     from refrain.errors import DataError, quantity
 
     from .output import log
@@ -167,6 +184,9 @@ def _read(
     skipped = 0
     for block in blocks:
         try:
+            for number, line in block.numbered():
+                if ESCAPED.search(line):
+                    raise BadSentence(number, "invalid UTF-8")
             parsed = parse(block)
         except BadSentence as bad:
             message = f"{name_of(file)}:{bad.line}: {bad.cause}"

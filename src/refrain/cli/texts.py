@@ -4,6 +4,7 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedReader
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -11,6 +12,8 @@ from .options import Errors
 
 if TYPE_CHECKING:
     from refrain.data import TokenSource, Vocabulary
+    from refrain.data.text.files import Errors as AllErrors
+    from refrain.data.text.files import Spans
     from refrain.runs import SavedModel
 
 READ_BYTES = 1 << 16
@@ -77,7 +80,7 @@ def lines_of(file: str, errors: Errors) -> Iterator[str]:
         yield from batch
 
 
-def batches_of(file: str, errors: Errors) -> Iterator[list[str]]:
+def batches_of(file: str, errors: "AllErrors") -> Iterator[list[str]]:
     """Yield the lines of a file without their line ends, as many at a time as can be read without waiting.
 
     What has come through a pipe is yielded before more is waited for; only whole lines are. The lines before invalid
@@ -93,7 +96,7 @@ def batches_of(file: str, errors: Errors) -> Iterator[list[str]]:
     from refrain.data.text.files import blocks, whole
     from refrain.data.text.forms import check_text, packing_of
     from refrain.data.text.packed import head_of, unpacking
-    from refrain.errors import DataError
+    from refrain.errors import DataError, InvalidUTF8Error
 
     if file == "-":
         if sys.stdin is None:
@@ -117,8 +120,22 @@ def batches_of(file: str, errors: Errors) -> Iterator[list[str]]:
                 yield from _arriving(source, file, errors)
             return
         check_text(head, file)
-        for text in blocks(spans, errors):
-            yield text.split("\n")[:-1]
+        done = 0
+        try:
+            for text in blocks(spans, errors):
+                batch = text.split("\n")[:-1]
+                yield batch
+                done += len(batch)
+        except InvalidUTF8Error:
+            yield _valid_from(spans, done)
+            raise
+
+
+def _valid_from(spans: "Spans", start: int) -> list[str]:
+    """The lines of a text from a number on, up to the first that is not UTF-8."""
+    from refrain.data.tagged.sentences import ESCAPED, lines_in
+
+    return list(takewhile(lambda line: not ESCAPED.search(line), islice(lines_in(spans, "strict"), start, None)))
 
 
 def large_batches_of(file: str, errors: Errors, lines: int) -> Iterator[list[str]]:
@@ -159,7 +176,7 @@ def is_pipe(file: str) -> bool:
         return False
 
 
-def _arriving(source: Source, name: str, errors: Errors) -> Iterator[list[str]]:
+def _arriving(source: Source, name: str, errors: "AllErrors") -> Iterator[list[str]]:
     """Yield lines as they come: each read returns what is there, and waits only when there is nothing."""
     from refrain.data.text.files import without_marks
     from refrain.data.text.forms import invalid_remedy

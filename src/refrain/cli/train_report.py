@@ -18,6 +18,7 @@ def report_training(summary: dict[str, Any], json: bool, quiet: bool) -> None:
         quiet: whether the folder is not reported.
     """
     from refrain.data.unknown import is_about_unknown
+    from refrain.runs.outline import evaluate_command
     from refrain.storage.run_layout import REPORT
 
     from .evaluate_report import protocol_in_words
@@ -53,7 +54,7 @@ def report_training(summary: dict[str, Any], json: bool, quiet: bool) -> None:
         if quiet or not is_about_unknown(line):
             log(f"note: {line}")
     following = [
-        f"refrain evaluate {run}",
+        evaluate_command(summary),
         f"refrain tag {run} FILE" if tagger else f"refrain generate {run} --tokens 50",
     ]
     if isinstance(sparsity := summary.get("sparsity"), dict):
@@ -68,6 +69,8 @@ def report_training(summary: dict[str, Any], json: bool, quiet: bool) -> None:
 
 def _report_series(summary: dict[str, Any]) -> None:
     """Print a line for each seed or fold, then the mean and the standard deviation, and what is pooled."""
+    from refrain.runs.outline import evaluate_command
+
     from .output import print_next
 
     what = "fold" if "folds" in summary else "seed"
@@ -94,7 +97,7 @@ def _report_series(summary: dict[str, Any]) -> None:
         if "spans" in pooled:
             print(f"all {pooled['spans']['spans']:,} spans: F1 {100 * pooled['spans']['f1']:.2f} %")
     print()
-    print_next(f"refrain evaluate {shlex.quote(summary['runs'][0]['run'])}")
+    print_next(evaluate_command(summary["runs"][0]))
 
 
 def _figure(name: str, value: float | None) -> str:

@@ -1,5 +1,6 @@
 """Notes about a text on which a model is measured, and the text on which it was trained."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def training_text_concerns(saved: "SavedModel", part: "Split | TaggedSplit", spl
             f"{part.sha256[:20]}..., in manifest.json {str(before)[:20]}...), so that it may hold lines that the model "
             f"was trained on; {remedy}"
         ]
+    if concern := _of_other_folds(saved, part):
+        return [concern]
     train = recorded.get("train", {})
     size, digest = train.get("bytes"), train.get("sha256")
     if not isinstance(size, int) or not isinstance(digest, str) or not 0 < size <= size_of(part.source):
@@ -41,6 +44,22 @@ def training_text_concerns(saved: "SavedModel", part: "Split | TaggedSplit", spl
         f"{place_of(part.source)}: {share:.0%} of it is the training text of the run, so that the figures are not "
         "those of a new text; give another text, or leave out --data for the test text of the run"
     ]
+
+
+def _of_other_folds(saved: "SavedModel", part: "Split | TaggedSplit") -> str:
+    """A note that a text is of the corpus of a cross-validation, most of which the run was trained on; or nothing."""
+    from refrain.data.text.files import place_of
+
+    folds = getattr(saved.experiment.data, "folds", None)
+    corpus = Path(saved.experiment.data.corpus).resolve()
+    paths = [span.path.resolve() for span in part.source]
+    if folds is None or not any(path == corpus or corpus in path.parents for path in paths):
+        return ""
+    return (
+        f"{place_of(part.source)}: is of the corpus of the cross-validation, of whose {folds} parts the run was "
+        f"trained on {folds - 2}, so that the figures are not those of a new text; give another text, or leave out "
+        "--data for the test text of the run"
+    )
 
 
 def _digest_of_first(part: "Split | TaggedSplit", size: int, digest: str) -> str:

@@ -22,22 +22,26 @@ class Span(NamedTuple):
 
 
 def are_span_tags(tags: Iterable[str]) -> bool:
-    """Whether tags mark spans: each is O or begins with B-, I-, E- or S-, and not all are O."""
-    found = set(tags)
-    return bool(found - {OUTSIDE}) and all(SPAN_TAG.fullmatch(tag) for tag in found)
+    """Whether tags mark spans: each is O or begins with B-, I-, E- or S-, and not all are O.
+
+    An underscore counts as O: an attribute of CoNLL-U is written only where there is a span.
+    """
+    found = {*tags} - {OUTSIDE, "_"}
+    return bool(found) and all(SPAN_TAG.fullmatch(tag) for tag in found)
 
 
 def spans_of(tags: Sequence[str]) -> set[Span]:
     """The spans of a sentence.
 
     Args:
-        tags: one tag for each word, see `are_span_tags`.
+        tags: one tag for each word, see `are_span_tags`; any other tag is outside of all spans.
     """
     found = set()
     first = 0
     before, type_before = OUTSIDE, ""
     for index, tag in enumerate([*tags, OUTSIDE]):
-        prefix, type_here = (OUTSIDE, "") if tag == OUTSIDE else (tag[0], tag[2:])
+        inside = tag != OUTSIDE and SPAN_TAG.fullmatch(tag)
+        prefix, type_here = (tag[0], tag[2:]) if inside else (OUTSIDE, "")
         changes = type_here != type_before
         if before != OUTSIDE and (before in "ES" or prefix in "BSO" or changes):
             found.add(Span(type_before, first, index - 1))

@@ -189,7 +189,7 @@ def evaluate_tags(
         Share(whole, tagged),
         tuple(names[known:]),
         missing,
-        span_figure(spans) if are_span_tags(names) else None,
+        span_figure(spans) if are_span_tags(names[:known]) else None,
     )
 
 

@@ -86,7 +86,7 @@ def _tagger(experiment: TaggerExperiment, checkpoint: Checkpoint, device: str, w
     model = build_tagger(experiment.model, vocabulary)
     load_weights(model, checkpoint.tensors("model"))
     config = experiment.model_dump(mode="json")
-    column = column_of(experiment.data.column, vocabulary.tags)
+    column = column_of(experiment.data.column, vocabulary)
     return TrainedTagger(model.to(build_device(device)), vocabulary, config, checkpoint.folder, column, weights=weights)
 
 

@@ -7,7 +7,7 @@ from refrain.config import Experiment
 from refrain.progress import perplexity_text
 
 from .figure_names import with_infinity
-from .outline import about_best, card_of, commands
+from .outline import about_best, card_of, commands, evaluate_command
 
 # further columns, for the figures that a unit of tokens has
 COLUMNS = {
@@ -26,7 +26,6 @@ def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, An
     sizes = "-".join(str(size) for size in (model.embedding_size, *model.hidden_sizes))
     own = summary.get("network")
     shape = f"{model.cell.kind} {sizes}" if own is None else f"the network `{own}`"
-    run = summary["run"]
     return card_of(
         f"A language model over {manifest['data']['unit']}s: {shape}",
         [f"{line[0].upper()}{line[1:]}." for line in summary.get("warnings", [])],
@@ -35,7 +34,7 @@ def card(summary: dict[str, Any], experiment: Experiment, manifest: dict[str, An
             "|---" * len(head) + "|",
             *(f"| {' | '.join(row)} |" for row in rows),
         ],
-        _usage(run, own),
+        _usage(summary, own),
         summary,
         manifest,
     )
@@ -75,9 +74,10 @@ def _cell(key: str, value: float | None) -> str:
     return f"{value:,}" if key == "unknown" else f"{value:.4f}"
 
 
-def _usage(run: str, own: str | None) -> list[str]:
+def _usage(summary: dict[str, Any], own: str | None) -> list[str]:
+    run = summary["run"]
     if own is None:
-        return commands(run, f"refrain evaluate {quote(run)}", f"refrain generate {quote(run)} --tokens 50")
+        return commands(run, evaluate_command(summary), f"refrain generate {quote(run)} --tokens 50")
     return [
         f"The `model` settings in `config.json` do not describe it. Load it with `network`, an instance of `{own}`",
         "or a function that maps the vocabulary to one:",

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from shlex import quote
 from typing import Any
@@ -157,6 +157,17 @@ def changed_lines(manifest: dict[str, Any]) -> list[str]:
         given = f" with {settings}" if settings else ""
         lines += ["", f"Resumed after epoch {entry['epoch']}{window}{given}.", *entry.get("notes", [])]
     return lines
+
+
+def evaluate_command(summary: Mapping[str, Any]) -> str:
+    """The command that measures a run on its test text, or on its validation text where it has no other.
+
+    Args:
+        summary: the summary, with `run`, and the figures of `valid` and `test`.
+    """
+    return f"refrain evaluate {quote(str(summary['run']))}" + " --split valid" * bool(
+        not summary["test"] and summary["valid"]
+    )
 
 
 def commands(run: str, *lines: str) -> list[str]:

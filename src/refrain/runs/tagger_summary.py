@@ -14,7 +14,7 @@ from refrain.progress import Track, untracked
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Position
 
-from .outline import card_of, commands, load_best, summary_of
+from .outline import card_of, commands, evaluate_command, load_best, summary_of
 from .summary import machine_line, model_lines
 
 # in the confusion matrix of a summary
@@ -118,7 +118,7 @@ def tagger_card(summary: dict[str, Any], experiment: TaggerExperiment, manifest:
             *(f"| {' | '.join(row)} |" for row in rows),
         ],
         commands(
-            summary["run"], f"refrain evaluate {run}", f"echo 'A sentence of mine .' | refrain tag {run} --tokenised"
+            summary["run"], evaluate_command(summary), f"echo 'A sentence of mine .' | refrain tag {run} --tokenised"
         ),
         summary,
         manifest,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from refrain.arguments import check_choice
 from refrain.axes import Axis, AxisTable, Segment
+from refrain.nn.precision import widened
 
 Overlap = Literal["twice", "once"]
 
@@ -69,11 +70,6 @@ def unit_sums(tensor: Tensor, unit_axis: UnitAxis) -> Tensor:
     summed = tensor.sum(dim=others, dtype=dtype) if others else tensor
     # without a dtype, a sum of int32 would be int64
     return unit_axis.to_units(summed.unflatten(0, (unit_axis.axis.copies, -1)).sum(dim=0, dtype=dtype))
-
-
-def widened(tensor: Tensor) -> Tensor:
-    """A tensor of half precision in float32, in which sums of many entries are computed; others stay as they are."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def squared_norms(

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from refrain.arguments import check_choice, real_of
 from refrain.errors import UserError, shown
+from refrain.nn.precision import widened
 
-from .groups import Overlap, UnitAxis, group_sizes, scale_units, squared_norms, widened
+from .groups import Overlap, UnitAxis, group_sizes, scale_units, squared_norms
 
 SMOOTHING = 1e-8
 

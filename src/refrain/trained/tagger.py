@@ -157,7 +157,7 @@ class TrainedTagger:
             track: reports the loop over the batches; see `refrain.progress`.
 
         Raises:
-            UserError: when something is no `Sentence`.
+            UserError: when something is no `Sentence`, or has not one tag for each word. Empty ones are left out.
         """
         for sentence in sentences:
             if not isinstance(sentence, Sentence):
@@ -165,4 +165,10 @@ class TrainedTagger:
                     "sentences: each must be a Sentence of words and tags, as read_tagged of refrain.data returns "
                     f"them (got {shown(sentence)})"
                 )
-        return figure_of(self.packed, self.vocabulary, sentences, batch_size=batch_size, track=track)
+            if len(sentence.words) != len(sentence.tags):
+                counts = f"{len(sentence.words)} and {len(sentence.tags)} of {shown(list(sentence.words))}"
+                raise UserError(f"sentences: each needs one tag for each of its words (got {counts})")
+        measured = [sentence for sentence in sentences if sentence.words]
+        if not measured:
+            raise UserError("sentences: there is no sentence with a word")
+        return figure_of(self.packed, self.vocabulary, measured, batch_size=batch_size, track=track)

@@ -135,3 +135,15 @@ def test_mistakes(write, name):
     with pytest.raises(DataError) as caught:
         read_tagged(write(file, text), **settings)
     assert wanted in str(caught.value)
+
+
+def test_a_bracket_that_is_not_closed_ends_with_its_tree(write):
+    tree = "( (S\n    (NP (DT the) (NN cat))\n    (VP (VBD sat))))\n"
+    broken = tree.replace("sat))))", "sat)))")
+    for good, bad in ((tree, broken), ("(S (NN cat))\n", "(S (NN cat)\n")):
+        path = write("a.mrg", good * 3 + bad + good * 5)
+        split = read_tagged(path, skip_bad=True)
+        assert split.lines == 8 and len(split.skipped) == 1 and "not closed" in split.skipped[0]
+    # lines within a tree may begin at the margin
+    flat = "(S\n(NP (NN cat))\n(VP (VBD sat)))\n"
+    assert read_tagged(write("b.mrg", flat * 4)).lines == 4

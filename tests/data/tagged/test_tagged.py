@@ -87,7 +87,7 @@ MISTAKES = {
     "first id": ("a.conllu", "2" + LINE[1:], "a.conllu:1: expected the id 1 at the first word, found '2'"),
     "no tag": ("a.conllu", LINE + "\n" + LINE.replace("X", " "), "a.conllu:3: the word 'a' has no upos"),
     "no word": ("a.conllu", "1\t \ta\tX\tx\t_\t0\troot\t_\t_\n", "a.conllu:1: the word is empty"),
-    "no words": ("a.conllu", "# text = \n\n" + LINE, "a.conllu:1: a sentence without words"),
+    "no words": ("a.conllu", "0.1\tx" + "\t_" * 8 + "\n\n" + LINE, "a.conllu:1: a sentence without words"),
     "width": ("a.tsv", "a\tX\nb\tY\n\nc\tZ\tZ\n", "a.tsv:4: 3 columns, where the first line of the file has 2"),
     "empty tag": ("a.tsv", "a\tX\nb\t\n", "a.tsv:2: the tag is empty"),
     "empty word": ("a.tsv", "a\tX\n\n\tX\n", "a.tsv:3: the word is empty"),
@@ -115,7 +115,7 @@ def test_other_mistakes(write):
         ("b.tsv", "a\tX\n", "upos", "columns have no names here; give a number, 2 to 2"),
         ("c.tsv", "a\tX\n", "3", "no column 3 of tags; choose 2 to 2"),
         ("d.conllu", LINE, "form", "'form' holds no tags; choose one of lemma, upos"),
-        ("e.conllu", "# nothing\n", "auto", "e.conllu:1: a sentence without words"),
+        ("e.conllu", "# nothing\n", "auto", "no sentence to read"),
         ("f.tsv", "\n\n", "auto", "single column"),
     ):
         with pytest.raises(DataError, match=message):

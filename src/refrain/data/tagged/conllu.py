@@ -58,8 +58,8 @@ class TagColumn(NamedTuple):
 
     def write(self, field: str, tag: str) -> str:
         """A field with another tag; other attributes are kept. The tag `_` removes the attribute."""
-        if not self.attribute:
-            return tag
+        if not self.attribute or self.read(field) == tag:
+            return field if self.attribute else tag
         parts = [part for part in field.split("|") if part not in ("", "_")]
         names = [part.partition("=")[0] for part in parts]
         place = names.index(self.attribute) if self.attribute in names else len(parts)
@@ -118,7 +118,12 @@ def words_in(block: Lines, columns: Sequence[str] = COLUMNS) -> list[Row]:
         if len(fields) != len(columns):
             raise BadSentence(number, f"expected {len(columns)} columns with tabs between them, found {len(fields)}")
         if index is not None:
-            if RANGE.fullmatch(fields[index]) or EMPTY_NODE.fullmatch(fields[index]):
+            if EMPTY_NODE.fullmatch(fields[index]):
+                continue
+            if RANGE.fullmatch(fields[index]):
+                first, last = map(int, fields[index].split("-"))
+                if not len(rows) + 1 == first < last:
+                    raise BadSentence(number, f"the range {fields[index]} does not begin at word {len(rows) + 1}")
                 continue
             if fields[index] != str(len(rows) + 1):
                 after = f"after word {len(rows)}" if rows else "at the first word"
@@ -128,6 +133,11 @@ def words_in(block: Lines, columns: Sequence[str] = COLUMNS) -> list[Row]:
             raise BadSentence(number, "the word is empty")
         rows.append(Row(number, fields))
     return rows
+
+
+def is_comment(block: Lines) -> bool:
+    """Whether a block has comments only, such as a licence or the heading of CoNLL-U Plus."""
+    return all(line.startswith("#") for line in block.lines)
 
 
 def conllu_parser(
@@ -147,7 +157,7 @@ def conllu_parser(
 
     def parse(block: Lines) -> Sentence | None:
         rows = words_in(block, columns)
-        if not rows and any(heading_in(line) for line in block.lines):
+        if not rows and is_comment(block):
             return None
         words, tags = [], []
         for number, fields in rows:

@@ -34,9 +34,17 @@ def begin_as_trees(head: Sequence[str]) -> bool:
 
 
 def tree_blocks(lines: Iterator[str]) -> Iterator[Lines]:
-    """The lines of each tree, or of several trees that share a line."""
+    """The lines of each tree, or of several trees that share a line.
+
+    Where the trees before begin at the left margin and none of their other lines does, a line that begins there ends a
+    tree of which a bracket is not closed.
+    """
     block, depth = Lines(1, []), 0
+    at_margin: bool | None = None
     for number, line in enumerate(lines, 1):
+        if block.lines and at_margin and line.startswith("("):
+            yield block
+            block, depth = Lines(number, []), 0
         if not block.lines:
             block = Lines(number, [])
             if is_blank(line):
@@ -44,6 +52,9 @@ def tree_blocks(lines: Iterator[str]) -> Iterator[Lines]:
         block.lines.append(line.removesuffix("\r"))
         depth += line.count("(") - line.count(")")
         if depth <= 0:
+            first, *others = block.lines
+            alone = first.startswith("(") and not any(other.startswith("(") for other in others)
+            at_margin = alone and at_margin is not False
             yield block
             block, depth = Lines(number + 1, []), 0
     if block.lines:

@@ -63,6 +63,7 @@ class TagVocabulary:
         features: distinct features, `<rare>` first; empty if words have no features.
         kinds: the features of a word.
         rare: words of the training text that are read as `<unk>`.
+        column: the column of CoNLL-U that the tags were read from by default; None for other texts or settings.
 
     Raises:
         ValueError: when an entry is repeated, or `<unk>` or `<rare>` is missing or misplaced.
@@ -78,7 +79,9 @@ class TagVocabulary:
         features: Sequence[str] = (),
         kinds: FeatureKinds | None = None,
         rare: Iterable[str] = (),
+        column: str | None = None,
     ) -> None:
+        self.column = column
         self.words = list(words)
         self.tags = list(tags)
         self.features = list(features)
@@ -97,7 +100,7 @@ class TagVocabulary:
 
     def __reduce__(self) -> tuple[type["TagVocabulary"], tuple[Any, ...]]:
         # a cache of ids is that of one vocabulary
-        return TagVocabulary, (self.words, self.tags, self.features, self.kinds, self.rare)
+        return TagVocabulary, (self.words, self.tags, self.features, self.kinds, self.rare, self.column)
 
     def __len__(self) -> int:
         return len(self.words)
@@ -158,6 +161,7 @@ class TagVocabulary:
             "tags": self.tags,
             "features": self.features,
             "kinds": self.kinds._asdict(),
+            **({} if self.column is None else {"column": self.column}),
         }
 
 
@@ -172,6 +176,7 @@ def build_tag_vocabulary(
     kinds: FeatureKinds | None = None,
     feature_min_count: int = 1,
     unknown_count: int = 0,
+    column: str | None = None,
 ) -> TagVocabulary:
     """The vocabulary of a training text.
 
@@ -185,6 +190,7 @@ def build_tag_vocabulary(
         kinds: the features of a word.
         feature_min_count: features that occur in fewer distinct words share the id of `<rare>`.
         unknown_count: how often `<unk>` replaces a known word in training, which is added to its count.
+        column: see `TagVocabulary`.
     """
     kinds = kinds or FeatureKinds()
     counts = Counter(words)
@@ -196,7 +202,7 @@ def build_tag_vocabulary(
         features = [RARE, *sorted(feature for feature, count in found.items() if count >= feature_min_count)]
     # sentences are separate, so a tagger needs no token for the end of a line
     chosen = [word for word in kept if word != EOS]
-    return TagVocabulary(chosen, sorted(set(tags)), features, kinds, set(words) - set(chosen))
+    return TagVocabulary(chosen, sorted(set(tags)), features, kinds, set(words) - set(chosen), column)
 
 
 class _Kinds(Document):
@@ -226,7 +232,11 @@ def tag_vocabulary_from(document: Any) -> TagVocabulary:
             if all(isinstance(name, str) for name in (*words, *rare, *tags, *features)):
                 try:
                     checked_kinds = state_of(_Kinds, kinds)
-                    return TagVocabulary(words, tags, features, FeatureKinds(**checked_kinds.model_dump()), rare)
+                    column = document.get("column")
+                    column = column if isinstance(column, str) else None
+                    return TagVocabulary(
+                        words, tags, features, FeatureKinds(**checked_kinds.model_dump()), rare, column
+                    )
                 except ValueError as error:
                     raise DataError(f"vocabulary: {error}") from None
     raise DataError("vocabulary: not that of a tagger")

@@ -44,7 +44,7 @@ def same_tokens(first: Any, second: Any) -> bool:
 
 
 def _tokens(document: Any) -> Any:
-    # counts, which runs of earlier versions lack, do not decide the ids
+    # counts and the column of tags, which runs of earlier versions lack, do not decide the ids
     if not isinstance(document, Mapping):
         return document
-    return {key: value for key, value in document.items() if key not in ("unknown_count", "counts")}
+    return {key: value for key, value in document.items() if key not in ("unknown_count", "counts", "column")}

@@ -6,7 +6,7 @@ y_1 ... y_L is
     start[y_1] + sum over t of scores[t, y_t] + sum over t > 1 of transitions[y_(t-1), y_t] + end[y_L],
 
 and its probability is exp(score) divided by the sum over all tag sequences. All computations are in the log domain and
-take one step for each word of the longest sentence.
+take one step for each word of the longest sentence. They are in float32 where scores or weights have half precision.
 
 T words in the longest sentence, B sentences, K tags. Sentences end at their own lengths (B,); what is after the end of
 a sentence does not matter.
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
 from refrain.nn.ids import check_ids, check_lengths
+from refrain.nn.precision import widened
 
 
 class ConditionalRandomField(nn.Module):
@@ -58,7 +59,7 @@ class ConditionalRandomField(nn.Module):
             IndexError: when a tag of a sentence on a CPU is K or larger.
             ValueError: when the scores have another shape, or lengths on a CPU are out of range.
         """
-        self._check(scores, lengths)
+        scores = self._checked(scores, lengths)
         inside = torch.arange(len(scores), device=scores.device)[:, None] < lengths
         tags = tags.masked_fill(~inside, 0)
         check_ids("tags", tags.clamp(min=0), self.num_tags)
@@ -78,11 +79,11 @@ class ConditionalRandomField(nn.Module):
             lengths: (B,), at least 1.
             tags: (T, B), not negative within the sentences.
         """
-        self._check(scores, lengths)
+        scores = self._checked(scores, lengths)
         tags = tags.clamp(min=0)
         inside = torch.arange(len(scores), device=scores.device)[:, None] < lengths
         words = scores.gather(2, tags[..., None])[..., 0].masked_fill(~inside, 0.0).sum(dim=0)
-        pairs = self.transitions[tags[:-1], tags[1:]].masked_fill(~inside[1:], 0.0).sum(dim=0)
+        pairs = widened(self.transitions)[tags[:-1], tags[1:]].masked_fill(~inside[1:], 0.0).sum(dim=0)
         last = tags.gather(0, lengths[None] - 1)[0]
         return self.start[tags[0]] + words + pairs + self.end[last]
 
@@ -93,14 +94,15 @@ class ConditionalRandomField(nn.Module):
             scores: (T, B, K).
             lengths: (B,), at least 1.
         """
-        self._check(scores, lengths)
+        scores = self._checked(scores, lengths)
         return (self._prefixes(scores, lengths)[-1] + self.end).logsumexp(dim=1)
 
-    def _check(self, scores: Tensor, lengths: Tensor) -> None:
-        """Raise a ValueError where the scores are not (T, B, K), or the lengths do not fit them."""
+    def _checked(self, scores: Tensor, lengths: Tensor) -> Tensor:
+        """The scores in float32 at least. Raises a ValueError where they are not (T, B, K), or lengths do not fit."""
         if scores.ndim != 3 or scores.shape[2] != self.num_tags:
             raise ValueError(f"scores must be (T, B, {self.num_tags}) (got {tuple(scores.shape)})")
         check_lengths(scores, lengths)
+        return widened(scores)
 
     def _prefixes(self, scores: Tensor, lengths: Tensor) -> list[Tensor]:
         """For each word and tag (B, K), the log of the sum over all sequences that end there with this tag.
@@ -121,10 +123,10 @@ class ConditionalRandomField(nn.Module):
             scores: (T, B, K).
             lengths: (B,), at least 1.
         """
-        self._check(scores, lengths)
+        scores = self._checked(scores, lengths)
         prefixes = self._prefixes(scores, lengths)
         # for each word and tag, the log of the sum over all continuations of the sentence after this word
-        suffix = self.end.expand_as(scores[0])
+        suffix = widened(self.end).expand_as(scores[0])
         found = [prefixes[-1] + suffix]
         for step in reversed(range(len(scores) - 1)):
             before = (self.transitions + (scores[step + 1] + suffix)[:, None, :]).logsumexp(dim=2)
@@ -142,7 +144,7 @@ class ConditionalRandomField(nn.Module):
             scores: (T, B, K).
             lengths: (B,), at least 1.
         """
-        self._check(scores, lengths)
+        scores = self._checked(scores, lengths)
         best = self.start + scores[0]
         stay = torch.arange(self.num_tags, device=scores.device).expand_as(best)
         origins = []
