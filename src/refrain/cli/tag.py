@@ -47,8 +47,8 @@ def tag(
 
     Sentences are written as soon as they are tagged; those of standard input one by one. A file of CoNLL-U, recognised
     by its ending .conllu or its first line, keeps everything except the tags, the line ends and repeated blank lines,
-    as does CoNLL-U Plus, recognised by its heading. Of other tagged text, in columns as in CoNLL-2003 or in pairs as the/DT, the words are
-    tagged. Any other file is read as --plain unless --tokenised is given.
+    as does CoNLL-U Plus, recognised by its heading. Of other tagged text, in columns as in CoNLL-2003 or in pairs as
+    the/DT, the words are tagged. Any other file is read as --plain unless --tokenised is given.
 
     Parameters
     ----------
