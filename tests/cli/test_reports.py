@@ -125,7 +125,7 @@ def test_a_sparse_run_names_the_commands_for_it(refrain, train, tiny_corpus):
     strong = ["sparsity.group_lasso.strength=3", "training.epochs=1"]
     outcome = refrain(*train(tiny_corpus, *strong))
     assert outcome.status == 0, outcome.err
-    assert "zeros" in outcome.err and "dead units" in outcome.err and "parameters" in outcome.err
+    assert "zeros" in outcome.err and "  left " in outcome.err and " units, " in outcome.err
     assert "refrain sparsity" in outcome.out and "refrain compress" in outcome.out
     dense = refrain(*train(tiny_corpus, "training.epochs=1"), "--force")
     assert "refrain sparsity" not in dense.out

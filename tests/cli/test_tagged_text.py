@@ -213,7 +213,7 @@ def test_a_licence_is_kept_and_ranges_are_checked(refrain, mistake, run, write):
     licence = "# a licence\n# of two lines\n\n"
     assert refrain("tag", run, write("a.conllu", licence + good)).out.startswith(licence)
     bad = write("b.conllu", "5-2\tdogs" + "\t_" * 8 + "\n" + good)
-    mistake(3, ["tag", run, bad], "b.conllu:1: the range 5-2 does not begin at word 1")
+    mistake(3, ["tag", run, bad], "b.conllu:1: the range '5-2' is not from word 1 on")
 
 
 def test_what_comes_next_without_a_test_text(refrain, tmp_path):

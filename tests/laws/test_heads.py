@@ -324,3 +324,36 @@ def test_heads_on_the_meta_device_have_a_loss():
     head = SoftmaxHead(H, V).to("meta")
     loss = head(torch.empty(T, B, H, device="meta"), torch.empty(T, B, dtype=torch.int64, device="meta"))
     assert loss.is_meta and loss.shape == ()
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_probabilities_of_half_precision_are_normalised(name, dtype):
+    """Also under autocast, and the nats of the targets are those of the log-probabilities."""
+    torch.manual_seed(2)
+    head = HEADS[name]().to(dtype)
+    hidden, targets = torch.randn(5, 3, H, dtype=dtype), torch.randint(V, (5, 3))
+    for enabled in {dtype == torch.float32, False}:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            found = head.log_probabilities(hidden)
+            nats = head.token_nats(hidden, targets)
+            empty = head.log_probabilities(hidden[:0])
+        assert nats.dtype == torch.float32 and empty.shape == (0, 3, V)
+        if "Adaptive" not in name:
+            # torch's own module takes the logarithms of that head
+            torch.testing.assert_close(found.exp().sum(-1), torch.ones(5, 3), rtol=0, atol=1e-5)
+        if not enabled:
+            wanted = -found.float().gather(-1, targets[..., None])[..., 0]
+            torch.testing.assert_close(nats, wanted, rtol=0, atol=1e-5 if dtype == torch.float32 else 0.1)
+
+
+def test_a_cluster_of_many_words_needs_no_more_memory_than_a_chunk(monkeypatch):
+    monkeypatch.setattr(fused, "CHUNK_LOGITS", 3000)
+    torch.manual_seed(1)
+    head = AdaptiveHead(16, 1000, cutoffs=[10])
+    hidden, targets = torch.randn(50, 16), torch.randint(10, 1000, (50,))
+    sizes = []
+    addmm = torch.addmm
+    monkeypatch.setattr(torch, "addmm", lambda *args: (found := addmm(*args), sizes.append(found.numel()))[0])
+    torch.testing.assert_close(head.token_nats(hidden, targets), -head.softmax(hidden, targets).output)
+    assert max(sizes) <= 3000

@@ -69,8 +69,10 @@ def test_norms_of_half_precision_neither_vanish_nor_overflow(scale):
     torch.testing.assert_close(norm(weight), torch.full((1, 256), 0.25, dtype=torch.float16), rtol=2e-2, atol=0)
 
 
-def test_a_row_of_zeros_stays_zero():
-    assert torch.equal(WeightNorm(1)(torch.zeros(1, 4)), torch.zeros(1, 4))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_row_of_zeros_stays_zero(dtype):
+    zeros = torch.zeros(1, 4, dtype=dtype)
+    assert torch.equal(WeightNorm(1).to(dtype)(zeros), zeros)
 
 
 def test_a_fresh_layer_computes_what_its_drawn_weights_say(layer):

@@ -152,3 +152,19 @@ def test_averages_of_other_parameters_are_refused():
 def test_a_stop_that_never_comes_is_refused(window):
     with pytest.raises(ValueError, match="window must be at least 1"):
         EarlyStop(window)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_means_of_half_precision_do_not_stand_still(dtype):
+    parameter = torch.nn.Parameter(torch.ones(3, dtype=dtype))
+    averaging = TriggeredAveraging([parameter], trigger_window=0, started=True)
+    for value in (1.0, 2.0):
+        for _ in range(1000):
+            with torch.no_grad():
+                parameter.fill_(value)
+            averaging.after_step(None)
+    with averaging.evaluation_weights(None):
+        torch.testing.assert_close(parameter.detach(), torch.full((3,), 1.5, dtype=dtype), rtol=0, atol=1e-3)
+    other = TriggeredAveraging([parameter], trigger_window=0, started=True)
+    other.load_state_dict(copy.deepcopy(averaging.state_dict()))
+    assert other.state_dict()["means"][0].dtype == torch.float32

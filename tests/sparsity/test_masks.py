@@ -1,5 +1,7 @@
 """Masks keep zeros zero, and pruning makes them along its cubic."""
 
+import math
+
 import pytest
 import torch
 
@@ -152,3 +154,11 @@ def test_all_is_pruned_at_once_where_the_end_is_the_beginning():
 def test_a_share_outside_its_range_is_refused(share):
     with pytest.raises(ValueError, match="share must be at least 0 and at most 1"):
         prune_smallest({"weight": torch.ones(4)}, Masks({"weight": torch.ones(4)}), share)
+
+
+def test_an_infinite_weight_that_is_masked_becomes_zero():
+    weight = torch.tensor([[math.inf, 1.0], [math.nan, 2.0]])
+    masks = Masks({"weight": weight})
+    masks.keep("weight", torch.tensor([[False, True], [False, True]]))
+    masks.apply()
+    assert weight.tolist() == [[0.0, 1.0], [0.0, 2.0]]

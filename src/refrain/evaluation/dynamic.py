@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from refrain.data import Vocabulary, Windows
 from refrain.models import Network, modes
 from refrain.models.protocol import check_has, offers, part_of
+from refrain.nn.precision import widened
 from refrain.nn.recurrent.protocol import detached
 from refrain.progress import Track, untracked
 
@@ -49,7 +50,7 @@ def gather_statistics(model: Network, windows: Windows, *, track: Track = untrac
         UserError: when the model is no network.
     """
     parameters = trained_parameters(model)
-    squares = [torch.zeros_like(parameter) for parameter in parameters]
+    squares = [torch.zeros_like(widened(parameter)) for parameter in parameters]
     state = model.initial_state(windows.batch_size)
     count = len(windows)
     device = parameters[0].device
@@ -58,9 +59,11 @@ def gather_statistics(model: Network, windows: Windows, *, track: Track = untrac
             inputs, targets = (part.to(device) for part in windows[index])
             nats, _, state = model(inputs, targets, state)
             gradients = torch.autograd.grad(nats / targets.numel(), parameters, materialize_grads=True)
-            torch._foreach_addcmul_(squares, gradients, gradients)
+            wide = [widened(gradient) for gradient in gradients]
+            torch._foreach_addcmul_(squares, wide, wide)
             state = detached(state)
-    return GradientStatistics([(square / count).sqrt() for square in squares], count)
+    pairs = zip(squares, parameters, strict=True)
+    return GradientStatistics([(square / count).sqrt().to(parameter.dtype) for square, parameter in pairs], count)
 
 
 def evaluate_dynamically(

@@ -17,6 +17,8 @@ from torch import Tensor
 from refrain.data import Vocabulary, Windows
 from refrain.models import Network, evaluating
 from refrain.models.protocol import device_of, part_of
+from refrain.nn.heads.linear_cross_entropy import no_autocast
+from refrain.nn.precision import widened
 from refrain.progress import Track, untracked
 
 from .methods import Cache
@@ -39,6 +41,14 @@ def cached_nats(hidden: Tensor, targets: Tensor, nats: Tensor, keys: Tensor, wor
     """
     steps = len(hidden)
     past = len(keys)
+    hidden, keys, nats = widened(hidden), widened(keys), widened(nats)
+    with no_autocast(hidden):
+        return _cached_nats(hidden, targets, nats, keys, words, cache, steps, past)
+
+
+def _cached_nats(
+    hidden: Tensor, targets: Tensor, nats: Tensor, keys: Tensor, words: Tensor, cache: Cache, steps: int, past: int
+) -> Tensor:
     scores = cache.flatness * hidden @ torch.cat([keys, hidden]).T  # (T, P + T)
     age = torch.arange(steps, device=hidden.device)[:, None] + past - torch.arange(past + steps, device=hidden.device)
     # a pair is available once its word was read, one step after its state

@@ -35,7 +35,7 @@ def top_k(log_probabilities: Tensor, k: int) -> Tensor:
 def top_p(log_probabilities: Tensor, p: float) -> Tensor:
     """Keep the fewest tokens whose total probability is at least p (Holtzman et al., 2020). (B, V), not normalised."""
     # of tokens with equal probabilities, those of lower ids come first, as in the kernel
-    ordered, order = log_probabilities.softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
+    ordered, order = log_probabilities.double().softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
     # a token is kept if those before it do not reach p, so that the first is always kept
     outside = ordered.cumsum(dim=-1) - ordered >= p
     return log_probabilities.masked_fill(torch.zeros_like(outside).scatter(1, order, outside), -math.inf)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from refrain.axes import Axis, AxisTable
 from refrain.nn import Bidirectional, CharacterFeatures, ConditionalRandomField, Embedding, SparseEmbedding
 from refrain.nn.given_module import module_or_identity
+from refrain.nn.precision import widened
 
 from .language_model import Loss, Outputs
 from .widths import layer_widths, widths
@@ -165,7 +166,7 @@ class Tagger(nn.Module):
         vectors, outputs = self._read(inputs)
         scores = self._scores(inputs, vectors, outputs)
         if self.crf is None:
-            nats = nn.functional.cross_entropy(scores, targets, reduction="sum")
+            nats = nn.functional.cross_entropy(widened(scores), targets, reduction="sum")
         else:
             is_word = inputs[..., 0] >= 0
             nats = self.crf(_by_step(scores, is_word), is_word.sum(dim=0), _by_step(targets, is_word))

@@ -39,7 +39,7 @@ class CharacterFeatures(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """ids (..., F), int64 in [0, N) -> (..., D)."""
-        flat = features.reshape(-1, features.shape[-1])
+        flat = features.flatten(0, -2) if features.ndim > 1 else features[None]
         summed = nn.functional.embedding_bag(flat, self.weight, mode="sum")
         return summed.view(*features.shape[:-1], self.embedding_size)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
+from refrain.nn.precision import widened
 
 from .dropout import HeldMask, checked_rate, dropout_mask
 from .weight_mask import dropped_entries
@@ -90,7 +91,9 @@ class WeightNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """weight (R, C) -> the weight to use, of the same shape."""
-        return weight * (self.gain / _row_norms(weight))[:, None]
+        # a gain by a small norm would overflow float16
+        factors = widened(self.gain) / _row_norms(widened(weight))
+        return (widened(weight) * factors[:, None]).to(weight.dtype)
 
     def extra_repr(self) -> str:
         """The rows, for print."""

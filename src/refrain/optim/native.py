@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.nn.kernels.call import call
+from refrain.nn.precision import widened
 
 GRADIENTS = (torch.float32, torch.bfloat16)
 """The dtypes of gradients that the kernels read."""
@@ -22,7 +23,7 @@ class Averages(NamedTuple):
     """Running means of parameters, to which an update adds the new weights.
 
     Attributes:
-        means: a mean for each parameter, in its shape and dtype.
+        means: a mean for each parameter, in its shape and its dtype, or in float32 for one of half precision.
         share: the weight of the new value in its mean, 1 / n at the n-th step.
     """
 
@@ -36,7 +37,7 @@ class Averages(NamedTuple):
         Args:
             parameters: those of the means, in this order.
         """
-        torch._foreach_lerp_(list(self.means), [parameter.detach() for parameter in parameters], self.share)
+        torch._foreach_lerp_(list(self.means), [widened(parameter.detach()) for parameter in parameters], self.share)
 
 
 class _Part(ctypes.Structure):

@@ -14,6 +14,7 @@ import torch
 from pydantic import ConfigDict
 from torch import Tensor, nn
 
+from refrain.nn.precision import widened
 from refrain.storage.documents import Document, Index, state_of
 
 from .native import Averages
@@ -93,7 +94,7 @@ class TriggeredAveraging:
         self._steps += 1
         if not self._means:
             # the share of the first weights is 1, so that these values do not count
-            self._means = [parameter.detach().clone() for parameter in self._parameters]
+            self._means = [widened(parameter.detach()).clone() for parameter in self._parameters]
         mean_of = {id(parameter): mean for parameter, mean in zip(self._parameters, self._means, strict=True)}
         return Averages([mean_of[id(parameter)] for parameter in parameters], 1 / self._steps)
 
@@ -163,7 +164,7 @@ class TriggeredAveraging:
         self._steps = saved.steps
         self._validations = loaded_figures(saved.validations)
         means = zip(saved.means, self._parameters, strict=True) if saved.steps else ()
-        self._means = [mean.clone().to(parameter.device) for mean, parameter in means]
+        self._means = [widened(mean).clone().to(parameter.device) for mean, parameter in means]
         if saved.steps:
             self._copy(saved.weights)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from refrain.axes import Axis, AxisTable, removable
 
-from .groups import UnitAxis, dead_units, squared_norms, unit_axes, unit_sums
+from .groups import UnitAxis, dead_units, group_sizes, squared_norms, unit_axes
 
 
 def select_units(tensors: Mapping[str, Tensor], table: AxisTable, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -243,10 +243,6 @@ def weakest_first(parameters: Mapping[str, Tensor], table: AxisTable, widths: Se
     found = _axes_of(table, widths)
     for width in widths:
         squares = squared_norms({name: value.detach() for name, value in parameters.items()}, found[width])
-        entries = sum(
-            unit_sums(torch.ones_like(parameters[unit_axis.parameter]), unit_axis)
-            for unit_axis in found[width]
-            if parameters[unit_axis.parameter].ndim >= 2
-        )
+        entries = group_sizes(parameters, found[width])
         ranked += [(value, width, unit) for unit, value in enumerate((squares / entries).sqrt().tolist())]
     return [(width, unit) for _, width, unit in sorted(ranked)]

@@ -67,7 +67,8 @@ class Masks:
         """Set the masked entries to zero, in place."""
         with torch.no_grad():
             for name, kept in self.kept.items():
-                self._parameters[name].mul_(kept)
+                # a product with an infinite weight would be NaN
+                self._parameters[name].masked_fill_(~kept, 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the masks by name."""

@@ -7,7 +7,7 @@ Boyd, 2014, Proximal Algorithms, section 6.5). The groups are the intrinsic spar
 U units in a width.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -16,13 +16,24 @@ from torch import Tensor
 
 from refrain.arguments import check_choice, real_of
 from refrain.errors import UserError, shown
-from refrain.nn.precision import widened
+from refrain.nn.precision import HALF, widened
 
 from .groups import Overlap, UnitAxis, group_sizes, scale_units, squared_norms
 
 SMOOTHING = 1e-8
 
 Scaling = Literal["none", "sqrt-size"]
+
+
+def _check_steps(parameters: Iterable[Tensor]) -> None:
+    """Refuse proximal steps on parameters of half precision, which would round back to what they were."""
+    dtype = next((parameter.dtype for parameter in parameters if parameter.dtype in HALF), None)
+    if dtype is not None:
+        name = str(dtype).removeprefix("torch.")
+        raise UserError(
+            f"step: changes parameters by less than {name} can hold; keep the parameters in float32, and use "
+            "torch.autocast"
+        )
 
 
 def _checked_strength(given: Any) -> float:
@@ -57,6 +68,7 @@ class L1:
 
     def step(self, learning_rate: float) -> None:
         """Move every entry towards zero by learning_rate * strength, but not past zero. In place."""
+        _check_steps(self.parameters)
         threshold = learning_rate * self.strength
         with torch.no_grad():
             for parameter in self.parameters:
@@ -122,6 +134,7 @@ class UnitLasso:
 
         The step is exact for groups that do not overlap. An entry in two groups is scaled for each in turn.
         """
+        _check_steps(self.parameters[each.parameter] for each in self.unit_axes)
         with torch.no_grad():
             scale_units(self.parameters, self.unit_axes, self.factors(self.norms(), learning_rate))
 
@@ -169,6 +182,7 @@ class LineLasso:
 
     def step(self, learning_rate: float) -> None:
         """Reduce the norm of every row or column by learning_rate * strength, but not below zero. In place."""
+        _check_steps(matrix for matrices in self.parameters for matrix in matrices)
         with torch.no_grad():
             for matrices in self.parameters:
                 norms = self._squares(matrices).sqrt().unsqueeze(self.dimension)

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from refrain.nn.precision import widened
+
 from .groups import UnitAxis, unit_sums
 
 
@@ -34,7 +36,7 @@ def removal_effects(
     for unit_axis in width_axes:
         if not unit_axis.axis.reads:
             continue
-        products = parameters[unit_axis.parameter].detach() * gradients[unit_axis.parameter]
+        products = widened(parameters[unit_axis.parameter].detach()) * widened(gradients[unit_axis.parameter])
         part = unit_sums(products, unit_axis)
         total = part if total is None else total + part
     if total is None:

@@ -131,7 +131,9 @@ CONLLU = {
     "a huge range alone": ("1-999999999" + "\t_" * 9, ":1: a sentence without words"),
     "a huge empty node": (f"0.{'9' * 100_000}" + "\t_" * 9, ":1: a sentence without words"),
     "a word without a tag": ("1\t" + "w" * 100_000 + "\t_\t" + "\t_" * 6, f":1: the word '{'w' * 60}…' has no upos"),
-    "only comments": ("# text\n" * 1000, ":1: a sentence without words"),
+    "only comments": ("# text\n" * 1000, ": no sentence to read"),
+    "a huge range that ends before": ("2-1" + "\t_" * 9, ":1: the range '2-1' is not from word 1 on"),
+    "a range without an end": ("1-" + "9" * 100_000 + "\t_" * 9, ":1: a sentence without words"),
     "nothing but tabs": ("\t" * 100_000, ": no sentence to read"),
     "NUL": ("1\t\0\t_\t" + "\t_" * 6, ":1: the word '\\x00' has no upos"),
     "a block without an end": (

@@ -121,9 +121,10 @@ def words_in(block: Lines, columns: Sequence[str] = COLUMNS) -> list[Row]:
             if EMPTY_NODE.fullmatch(fields[index]):
                 continue
             if RANGE.fullmatch(fields[index]):
-                first, last = map(int, fields[index].split("-"))
-                if not len(rows) + 1 == first < last:
-                    raise BadSentence(number, f"the range {fields[index]} does not begin at word {len(rows) + 1}")
+                # as texts, since Python reads no numbers of thousands of digits
+                first, last = fields[index].split("-")
+                if first != str(len(rows) + 1) or (len(last), last) <= (len(first), first):
+                    raise BadSentence(number, f"the range {shown(fields[index])} is not from word {len(rows) + 1} on")
                 continue
             if fields[index] != str(len(rows) + 1):
                 after = f"after word {len(rows)}" if rows else "at the first word"

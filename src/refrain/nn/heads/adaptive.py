@@ -19,11 +19,11 @@ from refrain.nn.kernels.backend import TORCH
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .linear_cross_entropy import (
-    CHUNK_LOGITS,
     NATIVE_FROM,
     largest_parameter,
     linear_cross_entropy,
     no_autocast,
+    token_nats,
     token_rows,
 )
 
@@ -94,18 +94,29 @@ class AdaptiveHead(nn.Module):
 
     def token_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """hidden (..., D), targets (...) -> the nats of each target, in the shape of targets, without a gradient."""
-        weight = self.softmax.head.weight
-        with torch.no_grad(), no_autocast(weight):
-            pairs = zip(
-                *(part.split(self._rows()) for part in token_rows(hidden.to(weight.dtype), targets)), strict=True
-            )
-            return torch.cat([-self.softmax(h, t).output for h, t in pairs]).reshape(targets.shape)
+        softmax: Any = self.softmax
+        rows, words = token_rows(hidden.to(softmax.head.weight.dtype), targets)
+        check_ids("targets", words, softmax.n_classes)
+        edges = softmax.cutoffs
+        first = words.clone()
+        with torch.no_grad(), no_autocast(rows):
+            inside = []
+            for index, (low, high) in enumerate(pairwise(edges)):
+                (members,) = ((words >= low) & (words < high)).nonzero(as_tuple=True)
+                first[members] = edges[0] + index
+                inner, outer = softmax.tail[index]
+                no_bias = outer.weight.new_zeros(high - low)
+                inside.append((members, token_nats(inner(rows[members]), outer.weight, no_bias, words[members] - low)))
+            nats: Tensor = token_nats(rows, softmax.head.weight, softmax.head.bias, first)
+            for members, own in inside:
+                nats[members] += own
+        return nats.reshape(targets.shape)
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) -> natural log-probabilities (..., V)."""
         rows = hidden.reshape(-1, hidden.shape[-1]).to(self.softmax.head.weight.dtype)
         flat: Tensor = self.softmax.log_prob(rows)
-        return flat.reshape(*hidden.shape[:-1], -1)
+        return flat.reshape(*hidden.shape[:-1], self.softmax.n_classes)
 
     def describe(self, build: GraphBuilder, hidden: Value) -> Value:
         """The log-probabilities as operations; see `Describable`."""
@@ -119,9 +130,6 @@ class AdaptiveHead(nn.Module):
             words = narrow @ build.weight(f"softmax.tail.{index}.1.weight", outer.weight).T
             parts.append(words.log_softmax() + cluster)
         return build.concat(parts)
-
-    def _rows(self) -> int:
-        return max(1, CHUNK_LOGITS // self.softmax.head_size)
 
     @property
     def inner_widths(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from refrain.nn.block_low_rank import (
     ranks,
 )
 from refrain.nn.kernels.backend import TORCH
+from refrain.nn.precision import widened
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .linear_cross_entropy import (
@@ -132,7 +133,7 @@ class BlockLowRankHead(nn.Module):
         with torch.no_grad(), no_autocast(self.bias):
             nats = []
             for h, words in zip(*(part.split(rows) for part in token_rows(hidden, targets)), strict=True):
-                logits = self.logits(h)
+                logits = widened(self.logits(h))
                 nats.append(torch.logsumexp(logits, dim=-1) - logits.gather(1, words[:, None])[:, 0])
             return torch.cat(nats).reshape(targets.shape)
 
@@ -143,7 +144,7 @@ class BlockLowRankHead(nn.Module):
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) -> natural log-probabilities (..., V)."""
-        return self.logits(hidden).log_softmax(dim=-1)
+        return widened(self.logits(hidden)).log_softmax(dim=-1)
 
     def describe(self, build: GraphBuilder, hidden: Value) -> Value:
         """The log-probabilities as operations; see `Describable`."""

@@ -101,6 +101,8 @@ class ConditionalRandomField(nn.Module):
         """The scores in float32 at least. Raises a ValueError where they are not (T, B, K), or lengths do not fit."""
         if scores.ndim != 3 or scores.shape[2] != self.num_tags:
             raise ValueError(f"scores must be (T, B, {self.num_tags}) (got {tuple(scores.shape)})")
+        if not len(scores):
+            raise ValueError("scores have no step")
         check_lengths(scores, lengths)
         return widened(scores)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from refrain.nn.kernels.backend import TORCH, Backend, NativeFrom, outside_compiler
 from refrain.nn.kernels.matmul import matmul
+from refrain.nn.precision import widened
 
 from .softmax_gradient import scaled, softmax_gradient_
 
@@ -156,7 +157,7 @@ def blocks_cross_entropy(
 
 
 def token_nats(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    """The nats of each target, (N,), without a gradient, in the weight's precision and in bounded memory.
+    """The nats of each target, (N,), in float32 at least, without a gradient and in bounded memory.
 
     Args:
         hidden: (N, D).
@@ -169,7 +170,7 @@ def token_nats(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) ->
     with torch.no_grad(), no_autocast(weight):
         nats = []
         for h, words in zip(hidden.split(rows), targets.split(rows), strict=True):
-            logits = torch.addmm(bias, h, weight.T)
+            logits = widened(torch.addmm(bias, h, weight.T))
             nats.append(torch.logsumexp(logits, dim=-1) - logits.gather(1, words[:, None])[:, 0])
         return torch.cat(nats)
 

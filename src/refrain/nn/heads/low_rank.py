@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
 from refrain.nn.kernels.backend import TORCH
+from refrain.nn.precision import widened
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .linear_cross_entropy import (
@@ -98,7 +99,7 @@ class LowRankHead(nn.Module):
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) -> natural log-probabilities (..., V)."""
-        return nn.functional.linear(self._projected(hidden), self.weight, self.bias).log_softmax(dim=-1)
+        return widened(nn.functional.linear(self._projected(hidden), self.weight, self.bias)).log_softmax(dim=-1)
 
     def describe(self, build: GraphBuilder, hidden: Value) -> Value:
         """The log-probabilities as operations; see `Describable`."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from refrain.axes import Axis, AxisTable
 from refrain.nn.given_module import module_or_identity
 from refrain.nn.kernels.backend import TORCH
+from refrain.nn.precision import widened
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .linear_cross_entropy import (
@@ -38,7 +39,7 @@ def mixture_log_probabilities(latent: Tensor, prior: Tensor, weight: Tensor, bia
     Returns:
         Natural log-probabilities (..., V).
     """
-    components = nn.functional.linear(latent, weight, bias).log_softmax(dim=-1)  # (..., K, V)
+    components = widened(nn.functional.linear(latent, weight, bias)).log_softmax(dim=-1)  # (..., K, V)
     return torch.logsumexp(components + prior[..., None], dim=-2)
 
 
@@ -119,7 +120,7 @@ class MixtureHead(nn.Module):
         """Vectors (..., K, E) and log-prior (..., K) of each token."""
         hidden = hidden.to(self.weight.dtype)
         latent = self.latent_dropout(nn.functional.linear(hidden, self.latent_weight, self.latent_bias).tanh())
-        prior = nn.functional.linear(hidden, self.prior_weight).log_softmax(dim=-1)
+        prior = widened(nn.functional.linear(hidden, self.prior_weight)).log_softmax(dim=-1)
         return latent.unflatten(-1, (self.components, -1)), prior
 
     def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
 from refrain.nn.kernels.backend import TORCH
+from refrain.nn.precision import widened
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .linear_cross_entropy import NATIVE_FROM, largest_parameter, linear_cross_entropy, token_nats, token_rows
@@ -115,7 +116,7 @@ class SoftmaxHead(nn.Module):
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) -> natural log-probabilities (..., V)."""
-        return nn.functional.linear(hidden.to(self.weight.dtype), self.weight, self.bias).log_softmax(dim=-1)
+        return widened(nn.functional.linear(hidden.to(self.weight.dtype), self.weight, self.bias)).log_softmax(dim=-1)
 
     def describe(self, build: GraphBuilder, hidden: Value) -> Value:
         """The log-probabilities as operations; see `Describable`."""

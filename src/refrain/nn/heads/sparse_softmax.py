@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
 from refrain.nn.kernels.backend import TORCH
+from refrain.nn.precision import widened
 from refrain.nn.sparse_embedding import SparseEmbedding
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
@@ -65,7 +66,7 @@ class SparseSoftmaxHead(nn.Module):
         parts = hidden.split([width for _, width in self.embedding.bands], -1)
         for part, (start, _), block in zip(parts, self.embedding.bands, self.embedding.blocks, strict=True):
             logits[..., start:] += part @ block.T
-        return logits.log_softmax(dim=-1)
+        return widened(logits).log_softmax(dim=-1)
 
     def describe(self, build: GraphBuilder, hidden: Value) -> Value:
         """The log-probabilities as operations; see `Describable`."""
