@@ -62,7 +62,7 @@ def zaremba_large_373_315() -> Experiment:
     """The sizes found by group lasso, trained from scratch as a dense model: 1500-373-315, 21,824,148 parameters.
 
     Published: 90.31 / 85.66; the same sizes have 82.59 / 78.65 if group lasso reaches them in training.
-    Ours: not measured at full size.
+    Ours: 90.07 / 86.02, in bf16, one seed.
     """
     large = zaremba_large()
     model = large.model.model_copy(update={"hidden_sizes": (373, 315), "dropout": 0.45})
