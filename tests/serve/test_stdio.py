@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import threading
 import time
 from dataclasses import replace
 
@@ -109,6 +110,33 @@ def test_an_input_that_cannot_be_read(models):
     with pytest.raises(DataError, match=r"^standard input: cannot be read \(Bad file descriptor\); give requests"):
         asyncio.run(serve_lines(Service(models, Limits()), Broken(), lambda line: written.append(json.loads(line))))
     assert [each["id"] for each in written] == [1] and "result" in written[0]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("more", [b"", b'{"id": 2, "operation": "health"}\n'])
+def test_an_input_that_goes_on_after_the_output_has_failed(models, monkeypatch, more):
+    """What is read then finds a closed loop, and says nothing."""
+    ended, raised = threading.Event(), []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    lines = [b'{"id": 1, "operation": "health"}\n']
+
+    class Late:
+        def readline(self, size=-1):
+            if lines:
+                return lines.pop()
+            ended.wait(30)
+            return more
+
+    def full(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left"):
+        asyncio.run(serve_lines(Service(models, Limits()), Late(), full))
+    ended.set()
+    for thread in threading.enumerate():
+        if thread.name == "standard input":
+            thread.join(30)
+    assert raised == []
 
 
 @pytest.mark.timeout(60)

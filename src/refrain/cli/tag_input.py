@@ -91,8 +91,7 @@ def _valid(lines: Iterator[str], file: str) -> Iterator[str]:
     Raises:
         InvalidUTF8Error: when one has invalid UTF-8, which was read as surrogate escapes.
     """
-    from refrain.data.tagged.sentences import ESCAPED
-    from refrain.data.text.forms import invalid_remedy
+    from refrain.data.text.forms import ESCAPED, invalid_remedy
     from refrain.errors import InvalidUTF8Error
 
     for number, line in enumerate(lines, 1):
@@ -176,7 +175,8 @@ def _read(
     blocks: "Iterator[Lines]", parse: "Callable[[Lines], Parsed]", file: str, skip_bad: bool, remedy: str = ""
 ) -> "Iterator[tuple[Lines, Parsed]]":
     """Yield the lines of each sentence with what they are parsed to; bad ones are left out and logged, or an error."""
-    from refrain.data.tagged.sentences import ESCAPED, BadSentence
+    from refrain.data.tagged.sentences import BadSentence
+    from refrain.data.text.forms import ESCAPED
     from refrain.errors import DataError, quantity
 
     from .output import log

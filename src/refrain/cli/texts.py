@@ -133,7 +133,8 @@ def batches_of(file: str, errors: "AllErrors") -> Iterator[list[str]]:
 
 def _valid_from(spans: "Spans", start: int) -> list[str]:
     """The lines of a text from a number on, up to the first that is not UTF-8."""
-    from refrain.data.tagged.sentences import ESCAPED, lines_in
+    from refrain.data.tagged.sentences import lines_in
+    from refrain.data.text.forms import ESCAPED
 
     return list(takewhile(lambda line: not ESCAPED.search(line), islice(lines_in(spans, "strict"), start, None)))
 

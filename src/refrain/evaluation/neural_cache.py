@@ -39,16 +39,14 @@ def cached_nats(hidden: Tensor, targets: Tensor, nats: Tensor, keys: Tensor, wor
     Returns:
         The nats (T,) under the mixture.
     """
-    steps = len(hidden)
-    past = len(keys)
-    hidden, keys, nats = widened(hidden), widened(keys), widened(nats)
+    # in half precision, the logarithms of sums would be off by more than the cache saves
     with no_autocast(hidden):
-        return _cached_nats(hidden, targets, nats, keys, words, cache, steps, past)
+        return _mixed(widened(hidden), targets, widened(nats), widened(keys), words, cache)
 
 
-def _cached_nats(
-    hidden: Tensor, targets: Tensor, nats: Tensor, keys: Tensor, words: Tensor, cache: Cache, steps: int, past: int
-) -> Tensor:
+def _mixed(hidden: Tensor, targets: Tensor, nats: Tensor, keys: Tensor, words: Tensor, cache: Cache) -> Tensor:
+    """The equations of `cached_nats`, with its arguments in float32 at least."""
+    steps, past = len(hidden), len(keys)
     scores = cache.flatness * hidden @ torch.cat([keys, hidden]).T  # (T, P + T)
     age = torch.arange(steps, device=hidden.device)[:, None] + past - torch.arange(past + steps, device=hidden.device)
     # a pair is available once its word was read, one step after its state

@@ -102,8 +102,7 @@ class WeightNorm(nn.Module):
 
 def _row_norms(weight: Tensor) -> Tensor:
     # the squares of two bytes would overflow, or vanish
-    wide = weight.float() if weight.dtype.itemsize == 2 else weight
-    return wide.square().sum(dim=1).clamp_min(1e-12).sqrt().to(weight.dtype)
+    return widened(weight).square().sum(dim=1).clamp_min(1e-12).sqrt().to(weight.dtype)
 
 
 def _transforms_of(layer: nn.Module) -> Mapping[str, nn.Module]:

@@ -7,6 +7,7 @@ Lines of one session are answered in order.
 """
 
 import asyncio
+import contextlib
 import threading
 import time
 import traceback
@@ -81,13 +82,15 @@ async def serve_lines(service: Service, source: Source, write: Callable[[str], N
     room = threading.Semaphore(AT_ONCE)
 
     def read() -> None:
-        try:
-            for line in lines_of(source, service.limits.body_bytes):
-                room.acquire()
-                loop.call_soon_threadsafe(waiting.put_nowait, line)
-        except OSError as error:
-            unreadable.append(_unreadable(error))
-        loop.call_soon_threadsafe(waiting.put_nowait, None)
+        # the loop is closed once an answer could not be written, as to a full disk
+        with contextlib.suppress(RuntimeError):
+            try:
+                for line in lines_of(source, service.limits.body_bytes):
+                    room.acquire()
+                    loop.call_soon_threadsafe(waiting.put_nowait, line)
+            except OSError as error:
+                unreadable.append(_unreadable(error))
+            loop.call_soon_threadsafe(waiting.put_nowait, None)
 
     def done(task: asyncio.Task[None]) -> None:
         tasks.discard(task)

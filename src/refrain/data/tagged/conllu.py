@@ -58,8 +58,10 @@ class TagColumn(NamedTuple):
 
     def write(self, field: str, tag: str) -> str:
         """A field with another tag; other attributes are kept. The tag `_` removes the attribute."""
-        if not self.attribute or self.read(field) == tag:
-            return field if self.attribute else tag
+        if not self.attribute:
+            return tag
+        if self.read(field) == tag:
+            return field
         parts = [part for part in field.split("|") if part not in ("", "_")]
         names = [part.partition("=")[0] for part in parts]
         place = names.index(self.attribute) if self.attribute in names else len(parts)

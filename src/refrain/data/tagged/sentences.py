@@ -1,6 +1,5 @@
 """Tagged sentences in files: blocks of lines separated by blank lines, each parsed by the function of its format."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,12 +7,11 @@ from typing import NamedTuple
 from refrain.errors import DataError, InvalidUTF8Error
 
 from ..text.files import Errors, Spans, blocks
-from ..text.forms import invalid_remedy
+from ..text.forms import ESCAPED, invalid_remedy
 from ..text.words import is_blank
 
 # the tag of a word that has no annotation
 MISSING = ""
-ESCAPED = re.compile("[\udc80-\udcff]")
 
 
 class Sentence(NamedTuple):

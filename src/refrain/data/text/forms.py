@@ -1,6 +1,7 @@
 """What a file holds, judged by its first bytes and not by its name: text, compressed text, or something else."""
 
 import codecs
+import re
 import shlex
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,8 @@ from refrain.errors import BinaryFileError, DataError
 
 Packing = Literal["gzip", "bzip2", "xz", "zstd"]
 
+ESCAPED = re.compile("[\udc80-\udcff]")
+"""A byte of invalid UTF-8 that was read with `surrogateescape`."""
 HEAD_BYTES = 1 << 12
 # so many zero bytes may be in a text that is read; `refrain data check` counts them
 FEW_ZEROS = 8

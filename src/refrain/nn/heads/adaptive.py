@@ -80,15 +80,9 @@ class AdaptiveHead(nn.Module):
         rows, words = token_rows(hidden.to(self.softmax.head.weight.dtype), targets)
         check_ids("targets", words, self.softmax.n_classes)
         softmax: Any = self.softmax
-        edges = softmax.cutoffs  # the ends of the short list and of each cluster
-        # in the first softmax, each cluster is one more word after the short list
-        first = words.clone()
         nats = rows.new_zeros(())
-        for index, (low, high) in enumerate(pairwise(edges)):
-            (members,) = ((words >= low) & (words < high)).nonzero(as_tuple=True)
-            first[members] = edges[0] + index
-            inner, outer = softmax.tail[index]
-            own = words[members] - low
+        first, clusters = self._divided(words)
+        for members, own, inner, outer in clusters:
             nats = nats + linear_cross_entropy(inner(rows[members]), outer.weight, None, own, backend=backend)
         return nats + linear_cross_entropy(rows, softmax.head.weight, softmax.head.bias, first, backend=backend)
 
@@ -97,20 +91,30 @@ class AdaptiveHead(nn.Module):
         softmax: Any = self.softmax
         rows, words = token_rows(hidden.to(softmax.head.weight.dtype), targets)
         check_ids("targets", words, softmax.n_classes)
-        edges = softmax.cutoffs
-        first = words.clone()
         with torch.no_grad(), no_autocast(rows):
+            first, clusters = self._divided(words)
             inside = []
-            for index, (low, high) in enumerate(pairwise(edges)):
-                (members,) = ((words >= low) & (words < high)).nonzero(as_tuple=True)
-                first[members] = edges[0] + index
-                inner, outer = softmax.tail[index]
-                no_bias = outer.weight.new_zeros(high - low)
-                inside.append((members, token_nats(inner(rows[members]), outer.weight, no_bias, words[members] - low)))
+            for members, own, inner, outer in clusters:
+                no_bias = outer.weight.new_zeros(len(outer.weight))
+                inside.append((members, token_nats(inner(rows[members]), outer.weight, no_bias, own)))
             nats: Tensor = token_nats(rows, softmax.head.weight, softmax.head.bias, first)
             for members, own in inside:
                 nats[members] += own
         return nats.reshape(targets.shape)
+
+    def _divided(self, words: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor, Any, Any]]]:
+        """The words (N,) of the first softmax, in which each cluster is one more word after the short list.
+
+        Also, for each cluster, the places of its words, their ids in it, and its two linear layers.
+        """
+        softmax: Any = self.softmax
+        edges = softmax.cutoffs  # the ends of the short list and of each cluster
+        first, clusters = words.clone(), []
+        for index, (low, high) in enumerate(pairwise(edges)):
+            (members,) = ((words >= low) & (words < high)).nonzero(as_tuple=True)
+            first[members] = edges[0] + index
+            clusters.append((members, words[members] - low, *softmax.tail[index]))
+        return first, clusters
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) -> natural log-probabilities (..., V)."""
