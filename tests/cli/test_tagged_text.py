@@ -502,3 +502,49 @@ def test_words_that_are_distributed_apart(refrain, run, write):
 
 def test_data_check_refuses_what_tagged_sentences_do_not_take(mistake, corpus):
     mistake(2, ["data", "check", corpus, "--lowercase"], "--lowercase: cannot take effect with tagged sentences")
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory):
+    """Two taggers of spans, which differ in the seed, and the folder of their sentences, with tags in column 3."""
+    from refrain.cli.app import main
+
+    folder = tmp_path_factory.mktemp("named")
+    (folder / "names").mkdir()
+    data = write_names(folder / "names")
+    for seed in (1, 2):
+        words = ["train", "pos-default", *LEARNT, "data.column=3", f"training.seed={seed}", "--data", data, "--quiet"]
+        assert main([str(word) for word in [*words, "--out", folder / f"seed-{seed}"]]) == 0
+    return folder / "seed-1", folder / "seed-2", data
+
+
+def test_a_table_of_taggers_has_the_f1_of_spans(refrain, named):
+    first, second, _ = named
+    headings, row, _ = refrain("evaluate", first, second).out.splitlines()[-3:]
+    assert headings.split()[-1] == "span_f1" and row.split()[-1] == "100.00%"
+    assert [run["spans"]["f1"] for run in refrain("evaluate", first, second, "--json").json["runs"]] == [1.0, 1.0]
+
+
+def test_sentences_with_their_tags_in_another_column(refrain, named, write):
+    first, second, data = named
+    rows = [line.split(" ") for line in (data / "eng.test").read_text().splitlines()[2:]]
+    other = write("other.txt", "".join(" ".join(["x", *row[::-1]]) + "\n" if len(row) == 3 else "\n" for row in rows))
+    outcome = refrain("evaluate", first, "--data", other)
+    assert outcome.status == 3 and "or choose the column that has them" in outcome.err
+    columns = ("--data", other, "--column", 2, "--word-column", 4)
+    figure = refrain("evaluate", first, *columns, "--json").json
+    own = refrain("evaluate", first, "--json").json
+    assert figure["spans"] == own["spans"] and figure["seen"] == own["seen"] and figure["tags"] == own["tags"]
+    found = refrain("compare", first, second, *columns, "--json").json["groups"]
+    assert found[0]["text"]["accuracy"] == 1.0
+
+
+def test_options_that_cannot_take_effect_with_the_models_that_are_compared(mistake, named, tiny_run):
+    first, second, data = named
+    mistake(
+        2, ["compare", first, second, "--data", data, "--lowercase"], "--lowercase: cannot take effect with a tagger"
+    )
+    for option in (["--column", 3], ["--skip-bad"]):
+        words = ["compare", tiny_run, "--split", "valid", *option]
+        mistake(2, words, f"{option[0]}: cannot take effect with a language model")
+        mistake(2, ["compare", first, second, *option], "without a text, which --data or --split names")

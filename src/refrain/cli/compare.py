@@ -37,6 +37,8 @@ def compare(
     lowercase: LowercaseOption = False,
     tokenise: TokeniseOption = False,
     skip_bad: SkipBadOption = False,
+    column: str | None = None,
+    word_column: str | None = None,
     errors: ErrorsOption = "strict",
     device: DeviceOption = "auto",
     weights: WeightsOption = None,
@@ -71,6 +73,10 @@ def compare(
         The number of times that the bootstrap draws the lines of the text.
     seed
         The seed of the bootstrap.
+    column
+        The column of the tags (see data.column). The default is that of each run.
+    word_column
+        The column of the words (see data.word_column). The default is that of each run.
     """
     from refrain.errors import UserError
     from refrain.runs.groups import differing, grouped, scale_of
@@ -82,7 +88,7 @@ def compare(
         raise UserError(f"--resamples must be at least 1 (got {resamples})")
     if seed < 0:
         raise UserError(f"--seed must be at least 0 (got {seed})")
-    options = TextOptions(data, split, errors, lowercase, tokenise, skip_bad)
+    options = TextOptions(data, split, errors, lowercase, tokenise, skip_bad, column, word_column)
     tested = data is not None or split is not None
     if not tested:
         _refuse_without_text(options, context, against)
@@ -130,11 +136,7 @@ def _readable(paths: Sequence[Path], *, tested: bool) -> "list[Compared]":
 def _refuse_without_text(options: TextOptions, context: str, against: Path | None) -> None:
     from .evaluate_tagger import refuse
 
-    given: dict[str, Any] = {
-        "--lowercase": options.lowercase,
-        "--tokenise": options.tokenise,
-        "--skip-bad": options.skip_bad,
-    }
+    given = options.of_language_models() | options.of_taggers()
     given |= {"--context": context != "document", "--against": against}
     refuse(given, "without a text, which --data or --split names")
 

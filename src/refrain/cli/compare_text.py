@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .evaluate_several import check_alike, note_concerns
+from .evaluate_tagger import refuse_for
 from .evaluate_texts import TextOptions, Texts
 from .options import Device, Weights
 from .output import log
@@ -60,7 +61,8 @@ def compare_on_text(
         For each group its figure on the text and, except for that of the reference, the test.
 
     Raises:
-        UserError: when there are language models and taggers, or `against` is in no group.
+        UserError: when there are language models and taggers, an option cannot take effect with them, or `against` is
+            in no group.
         DataError: when the models read different texts, or the text has too few lines.
     """
     from refrain import runs
@@ -70,6 +72,8 @@ def compare_on_text(
     saved = [[runs.find(run.entry.path) for run in group.runs] for group in groups]
     every = [one for each in saved for one in each]
     check_alike(every)
+    of_text = {"--context": comparison.context != "document"} | comparison.text.of_language_models()
+    refuse_for(every[0], of_text, comparison.text.of_taggers())
     for one in every:
         check_given(one.document, None, one.path)
     given = None if comparison.against is None else _place(groups, comparison.against)

@@ -65,6 +65,8 @@ def evaluate(
     confusion: Path | None = None,
     force: ForceOption = False,
     skip_bad: SkipBadOption = False,
+    column: str | None = None,
+    word_column: str | None = None,
     lowercase: LowercaseOption = False,
     tokenise: TokeniseOption = False,
     errors: ErrorsOption = "strict",
@@ -122,6 +124,10 @@ def evaluate(
         FILE.csv with commas, or FILE.tsv or FILE.txt with tabs.
     confusion
         A PNG file for a picture of a tagger's confusion matrix. Needs the extra `plot`.
+    column
+        The column of the tags (see data.column). The default is that of each run.
+    word_column
+        The column of the words (see data.word_column). The default is that of each run.
     """
     names = method_names(method or ["static"], protocol, per_token, search)
     mixing = mixing_of(mix, mix_weight)
@@ -140,16 +146,14 @@ def evaluate(
     given: Any = {"device": device, "weights": weights, "json": json}
     saved = runs.find(run)
     of_text = {"--protocol": protocol != "exact", "--method": method, "--search": search, "--mix": mix}
-    of_text |= {"--per-token": per_token, "--lowercase": lowercase, "--tokenise": tokenise}
-    refuse_for(saved, of_text, {"--confusion": confusion, "--skip-bad": skip_bad})
-    options = TextOptions(data, split, errors, lowercase, tokenise, skip_bad)
+    options = TextOptions(data, split, errors, lowercase, tokenise, skip_bad, column, word_column)
+    of_text |= {"--per-token": per_token} | options.of_language_models()
+    refuse_for(saved, of_text, {"--confusion": confusion} | options.of_taggers())
     if more:
         evaluate_several([saved, *map(runs.find, more)], options, methods, protocol, **given)
     elif saved.is_tagger:
         evaluate_tagger(saved, options, confusion, force=force, **given)
     else:
-        if data is None:
-            check_outputs(run, saved.experiment.data.corpus, per_token, None, force=force)
         _evaluate(run, saved, options, methods, protocol, search, per_token, mixing, force=force, **given)
 
 
@@ -173,6 +177,8 @@ def _evaluate(
 
     from .loading import load_language_model
 
+    if options.data is None:
+        check_outputs(run, saved.experiment.data.corpus, per_token, None, force=force)
     if mixing is not None:
         mixing.check_unit(saved)
     reports = reporter()

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from refrain.runs import SavedModel
 
 COLUMNS = ("tokens", "unknown", "nats_per_token", "bits_per_byte", "perplexity", "perplexity_per_word")
-OF_TAGGERS = ("tokens", "nats_per_token", "accuracy", "interval", "seen", "unseen", "sentences")
+OF_TAGGERS = ("tokens", "nats_per_token", "accuracy", "interval", "seen", "unseen", "sentences", "spans")
+HEADINGS = {"spans": "span_f1"}
 DIGITS = {"tokens": ",", "unknown": ",", "accuracy": ".2%"}
 
 
@@ -209,7 +210,8 @@ def _report(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
     print("  ".join(f"{name} {rows[0][name]}" for name in shared), end="\n\n")
     own = [name for name in about if name not in shared]
     known = [name for name in columns if any(row.get(name) for row in rows)]
-    print(table([[*own, *known], *([*(str(row[name]) for name in own), *_cells(row, known)] for row in rows)]))
+    headings = [HEADINGS.get(name, name) for name in known]
+    print(table([[*own, *headings], *([*(str(row[name]) for name in own), *_cells(row, known)] for row in rows)]))
 
 
 def _cells(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
@@ -228,6 +230,8 @@ def _cell(name: str, value: Any) -> str:
             return "-"
         case {"accuracy": share}:
             return "-" if share is None else f"{share:.2%}"
+        case {"f1": share}:
+            return f"{share:.2%}"
         case (low, high):
             return f"{low:.2%} to {high:.2%}"
     return f"{value:{DIGITS.get(name, ',.4f')}}"

@@ -24,6 +24,8 @@ class TextOptions(NamedTuple):
         lowercase: whether it is converted to lower case.
         tokenise: whether words are parted from punctuation.
         skip_bad: whether tagged sentences with mistakes are left out.
+        column: the column of the tags; None for that of the run.
+        word_column: the column of the words; None for that of the run.
     """
 
     data: Path | None
@@ -32,6 +34,16 @@ class TextOptions(NamedTuple):
     lowercase: bool = False
     tokenise: bool = False
     skip_bad: bool = False
+    column: str | None = None
+    word_column: str | None = None
+
+    def of_language_models(self) -> dict[str, Any]:
+        """The options that have an effect with language models alone, by their names on the command line."""
+        return {"--lowercase": self.lowercase, "--tokenise": self.tokenise}
+
+    def of_taggers(self) -> dict[str, Any]:
+        """The options that have an effect with taggers alone, by their names on the command line."""
+        return {"--skip-bad": self.skip_bad, "--column": self.column, "--word-column": self.word_column}
 
 
 class Texts:
@@ -60,7 +72,7 @@ class Texts:
         from refrain.data.units.protocol import fitted
         from refrain.errors import UserError
 
-        data, split, errors, lowercase, tokenise, _ = self._options
+        data, split, errors, lowercase, tokenise, *_ = self._options
         settings = saved.experiment.data
         assert isinstance(settings, Data)
         if errors != "strict" and not settings.takes_effect("errors"):
@@ -127,10 +139,13 @@ class Texts:
     def _tagged_settings(self, saved: "SavedModel") -> "TaggedData":
         from refrain.config import TaggedData
 
-        data, _, errors, _, _, skip_bad = self._options
+        data, errors = self._options.data, self._options.errors
         settings = saved.experiment.data
         assert isinstance(settings, TaggedData)
-        changed: dict[str, Any] = {"errors": errors, "skip_bad": skip_bad or (settings.skip_bad and data is None)}
+        skip_bad = self._options.skip_bad or (settings.skip_bad and data is None)
+        changed: dict[str, Any] = {"errors": errors, "skip_bad": skip_bad}
+        columns = {"column": self._options.column, "word_column": self._options.word_column}
+        changed |= {name: value for name, value in columns.items() if value is not None}
         # other sentences are not dealt to the folds of a cross-validation
         changed |= {} if data is None else {"corpus": str(data), "folds": None, "fold": 1, "fold_seed": None}
         return settings.model_copy(update=changed)

@@ -248,7 +248,7 @@ def against(split: TaggedSplit, vocabulary: TagVocabulary) -> TaggedSplit:
         names = ", ".join(shown(tag) for tag in list(new)[:3])
         raise DataError(
             f"{place}: no word has a tag that occurs in the training text (found {names}); give sentences with the "
-            "tags of the training text"
+            "tags of the training text, or choose the column that has them"
         )
     unseen = sum(not vocabulary.saw(word) for word in split.tokens)
     return replace(split, unseen=unseen, new_tags=new)
