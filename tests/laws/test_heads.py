@@ -5,7 +5,7 @@ import torch
 from table import HEADS, B, H, T, V
 
 import refrain.nn.heads
-from refrain.nn import AdaptiveHead, Embedding, SoftmaxHead
+from refrain.nn import AdaptiveHead, Embedding, LowRankHead, MixtureHead, SoftmaxHead
 from refrain.nn.heads import linear_cross_entropy as fused
 from refrain.nn.heads.softmax_gradient import scaled, softmax_gradient_, softmax_gradient_reference_
 from refrain.nn.kernels import call as calls
@@ -316,7 +316,7 @@ def test_a_head_of_half_precision_adds_up_in_float32(name, dtype, monkeypatch):
     hidden, targets = torch.randn(2000, H), torch.randint(V, (2000,))
     exact = head.to(dtype).float()(hidden.to(dtype).float(), targets)
     loss = head.to(dtype)(hidden.to(dtype).requires_grad_(), targets)
-    assert loss.dtype == dtype
+    assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(exact.item(), rel=6e-3)
 
 
@@ -339,12 +339,41 @@ def test_probabilities_of_half_precision_are_normalised(name, dtype):
             nats = head.token_nats(hidden, targets)
             empty = head.log_probabilities(hidden[:0])
         assert nats.dtype == torch.float32 and empty.shape == (0, 3, V)
-        if "Adaptive" not in name:
-            # torch's own module takes the logarithms of that head
-            torch.testing.assert_close(found.exp().sum(-1), torch.ones(5, 3), rtol=0, atol=1e-5)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.exp().sum(-1), torch.ones(5, 3), rtol=0, atol=1e-5)
         if not enabled:
-            wanted = -found.float().gather(-1, targets[..., None])[..., 0]
+            wanted = -found.gather(-1, targets[..., None])[..., 0]
             torch.testing.assert_close(nats, wanted, rtol=0, atol=1e-5 if dtype == torch.float32 else 0.1)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_loss_that_float16_cannot_hold(name):
+    """Nor its gradient before it is divided by the number of tokens."""
+    torch.manual_seed(2)
+    head = HEADS[name]().to(torch.float16)
+    hidden = torch.randn(20_000, H, dtype=torch.float16, requires_grad=True)
+    targets = torch.zeros(20_000, dtype=torch.int64)
+    loss = head(hidden, targets)
+    wanted = head.token_nats(hidden.detach(), targets).sum()
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, wanted, rtol=1e-3, atol=0)
+    (loss / len(targets)).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in head.parameters() if parameter.grad is not None)
+
+
+@pytest.mark.parametrize("name", ["SoftmaxHead", "LowRankHead", "MixtureHead"])
+def test_a_tied_head_needs_a_parameter(name):
+    """Another tensor would be neither trained nor saved."""
+    make = {
+        "SoftmaxHead": lambda weight: SoftmaxHead(H, V, weight=weight),
+        "LowRankHead": lambda weight: LowRankHead(H, 3, V, weight=weight),
+        "MixtureHead": lambda weight: MixtureHead(H, 3, V, components=2, weight=weight),
+    }[name]
+    embedding = torch.nn.Embedding(V, H if name == "SoftmaxHead" else 3)
+    make(embedding.weight)
+    for other in (embedding, embedding.weight.data):
+        with pytest.raises(ValueError, match=r"a tied head needs a parameter, such as embedding\.weight"):
+            make(other)
 
 
 def test_a_cluster_of_many_words_needs_no_more_memory_than_a_chunk(monkeypatch):

@@ -109,3 +109,8 @@ def test_character_features_are_the_sum_of_their_vectors_with_all_gradients():
     torch.testing.assert_close(*gradients)
     with pytest.raises(ValueError, match="must be positive"):
         CharacterFeatures(0, 3)
+
+
+def test_no_sequences():
+    layer = Bidirectional(LSTM(3, 4), LSTM(3, 4))
+    assert layer(torch.randn(5, 0, 3), []).shape == (5, 0, 8)

@@ -164,3 +164,26 @@ def test_half_precision_is_computed_in_float32(dtype, whole):
     assert torch.equal(field.best_tags(scores, lengths), exact.best_tags(scores.double(), lengths))
     found, wanted = field.marginals(scores, lengths)[:300], exact.marginals(scores.double(), lengths)[:300]
     torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-3)
+
+
+def test_what_is_after_the_end_of_a_sentence_does_not_matter(field, scores):
+    lengths = torch.tensor(LENGTHS)
+    inside = torch.arange(len(scores))[:, None] < lengths
+    tags = torch.ones(inside.shape, dtype=torch.int64)
+    wanted = field.sequence_scores(scores, lengths, tags)
+    assert torch.equal(field.sequence_scores(scores, lengths, tags.masked_fill(~inside, 99)), wanted)
+    gradients = []
+    for filled in (0.0, float("nan")):
+        field.zero_grad()
+        marginals = field.marginals(scores.detach().masked_fill(~inside[..., None], filled), lengths)
+        marginals[inside].square().sum().backward()
+        gradients.append([parameter.grad.clone() for parameter in field.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("kind", [list, lambda lengths: torch.tensor(lengths, dtype=torch.uint8)])
+def test_lengths_as_a_list_or_of_any_whole_numbers(field, scores, kind):
+    tags = torch.ones(scores.shape[:2], dtype=torch.int64)
+    wanted = field(scores, torch.tensor(LENGTHS), tags)
+    assert torch.equal(field(scores, kind(LENGTHS), tags), wanted)
+    assert torch.equal(field.best_tags(scores, kind(LENGTHS)), field.best_tags(scores, torch.tensor(LENGTHS)))

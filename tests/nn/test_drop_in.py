@@ -243,3 +243,25 @@ def test_the_sizes_are_printed():
 def test_layers_are_copied_and_pickled_as_before():
     layer = pickle.loads(pickle.dumps(LSTM(I, H)))
     assert_close(copy.deepcopy(layer)(drawn(T, B, I))[0], layer(drawn(T, B, I))[0])
+
+
+def test_a_module_in_place_between_layers_leaves_the_state():
+    torch.manual_seed(1)
+    stack = RecurrentStack([LSTM(I, H), GRU(H, H), LSTM(H, H)], between=nn.ReLU(inplace=True)).eval()
+    inputs, state = torch.randn(T, B, I), None
+    wanted, after = stack(inputs)
+    for step, x in enumerate(inputs):
+        y, state = stack.step(x, state)
+        assert_close(y, wanted[step])
+    assert_close(state, after)
+
+
+def test_resets_are_checked_and_clear_any_state():
+    stack = RecurrentStack([LSTM(I, H)])
+    inputs, resets = torch.randn(T, B, I), torch.zeros(T, B, dtype=torch.bool)
+    for wrong in (resets.long(), resets.float(), resets.T, resets[:-1], resets[:, :1]):
+        with pytest.raises(ValueError, match=r"resets must be bool of shape \(5, 3\)"):
+            stack(inputs, None, wrong)
+    resets[0] = True
+    broken = (LSTMState(torch.full((B, H), torch.nan), torch.full((B, H), torch.inf)),)
+    assert_close(stack(inputs, broken, resets)[0], stack(inputs)[0])

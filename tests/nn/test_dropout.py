@@ -5,6 +5,8 @@ import math
 
 import pytest
 import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from refrain.axes import removable
 from refrain.models import LanguageModel, Tagger
@@ -383,3 +385,49 @@ def test_dropout_in_place(inplace):
     inputs = torch.ones(T, B, D)
     out = Dropout(0.5, inplace=inplace)(inputs)
     assert (out is inputs) == inplace and (out == 0).any()
+
+
+class Block(nn.Module):
+    """A held mask, and a fresh one after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.held, self.linear, self.fresh = VariationalDropout(0.5), nn.Linear(D, D), LockedDropout(0.5)
+
+    def forward(self, inputs):
+        return self.fresh(self.linear(self.held(inputs)))
+
+
+def test_gradients_through_a_checkpoint_that_repeats_the_forward_pass():
+    torch.manual_seed(1)
+    block, inputs = Block(), torch.randn(T, B, D)
+    block(inputs)
+    gradients = []
+    for repeated in (False, True):
+        torch.manual_seed(2)
+        block.held.resample()
+        outputs = checkpoint(block, inputs, use_reentrant=False) if repeated else block(inputs)
+        block.zero_grad()
+        outputs.square().sum().backward()
+        gradients.append(block.linear.weight.grad.clone())
+    assert torch.equal(*gradients)
+
+
+def test_a_mask_that_was_drawn_anew_fits_the_next_use():
+    layer = VariationalDropout(0.5)
+    layer(torch.ones(B, D))
+    layer.resample()
+    first = layer(torch.ones(B + 1, D))
+    assert torch.equal(layer(torch.ones(B + 1, D)), first)
+    with pytest.raises(ValueError, match="held mask is for shape"):
+        layer(torch.ones(B, D))
+
+
+def test_rows_of_a_weight_of_any_shape():
+    layer = WeightDropout(0.5, granularity="row")
+    torch.manual_seed(1)
+    for shape in ((16,), (16, 4), (16, 4, 3)):
+        weight = layer(torch.ones(shape))
+        assert weight.shape == shape
+        dropped = weight.reshape(16, -1) == 0
+        assert 0 < dropped.all(dim=1).sum() < 16 and torch.equal(dropped.all(dim=1), dropped.any(dim=1))

@@ -99,3 +99,29 @@ def test_folding_keeps_the_function_and_leaves_plain_weights(layer):
 
 def test_the_gains_are_declared_as_axes(layer):
     assert set(layer.axes("input", "hidden")) == {name for name, _ in layer.named_parameters()}
+
+
+class Own(nn.Module):
+    """A layer of the user's own, whose weight norm has gains of its own and is not among `transforms`."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.norm = nn.Parameter(torch.randn(H, I)), WeightNorm(H)
+
+    def forward(self, inputs):
+        return inputs @ self.norm(self.weight).T
+
+
+def test_folding_leaves_what_it_does_not_know():
+    torch.manual_seed(1)
+    layer, inputs = nn.Sequential(Own(), LSTM(H, H, recurrent_transform=WeightNorm(4 * H))), torch.randn(T, B, I)
+    before = layer(inputs)[0]
+    fold_weight_norm(layer)
+    torch.testing.assert_close(layer(inputs)[0], before)
+    assert isinstance(layer[0].norm, WeightNorm) and isinstance(layer[1].recurrent_transform, nn.Identity)
+
+
+@pytest.mark.parametrize("shape", [(H,), (H, I, 2), (H + 1, I)])
+def test_a_weight_that_does_not_fit(shape):
+    with pytest.raises(ValueError, match=rf"WeightNorm\({H}\) needs a weight"):
+        WeightNorm(H)(torch.ones(shape))

@@ -168,3 +168,19 @@ def test_means_of_half_precision_do_not_stand_still(dtype):
     other = TriggeredAveraging([parameter], trigger_window=0, started=True)
     other.load_state_dict(copy.deepcopy(averaging.state_dict()))
     assert other.state_dict()["means"][0].dtype == torch.float32
+
+
+def test_the_state_within_the_context_has_the_trained_weights():
+    """Where the model's own weights are the mean, so that both can be saved at once."""
+    parameter, averaging = moved([1.0, 2.0, 6.0], trigger_window=0, started=True)
+    with averaging.evaluation_weights(None):
+        state = copy.deepcopy(averaging.state_dict())
+    assert state["weights"][0].tolist() == [6.0, 6.0] and state["means"][0].tolist() == pytest.approx([3.0, 3.0])
+    averaging.load_state_dict(state)
+    assert parameter.tolist() == [6.0, 6.0]
+
+
+def test_a_validation_without_the_number_of_its_epoch():
+    averaging = moved([], trigger_window=1)[1]
+    verdicts = [averaging.validated({"judged": figure}) for figure in (1.0, 2.0, 3.0)]
+    assert verdicts[-1].message == "validation has stalled: weights are averaged from here on"

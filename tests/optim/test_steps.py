@@ -8,7 +8,7 @@ from torch import nn
 
 from refrain.nn import Embedding
 from refrain.nn.kernels.allocator import keep_freed_memory
-from refrain.optim import SGD, clip_scale, gradient_norm, scale_gradients, scaled_step
+from refrain.optim import SGD, TriggeredAveraging, clip_scale, gradient_norm, scale_gradients, scaled_step
 
 
 def parameters():
@@ -154,3 +154,53 @@ def test_a_step_that_a_scaler_leaves_out_changes_nothing(kind):
         assert torch.equal(embedding.weight.detach(), before) != changed
     rows = slice(None) if kind == "bf16" else [1, 2]
     torch.testing.assert_close(embedding.weight.detach()[rows], before[rows] - 1)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+@pytest.mark.parametrize("decay", [0.0, 0.2])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_every_entry_of_a_parameter_of_half_precision_moves(dtype, decay, scale):
+    """torch's fused update leaves most of them as they were, on a CPU."""
+    for size in (1, 5, 16, 31, 64, 100):
+        parameter = nn.Parameter(torch.linspace(1, 2, size).to(dtype))
+        parameter.grad = torch.full_like(parameter, 0.5)
+        wanted = parameter.detach().float() * (1 - 0.1 * decay) - 0.1 * scale * 0.5
+        for native in (False, True):
+            own = nn.Parameter(parameter.detach().clone())
+            own.grad = parameter.grad.clone()
+            scaled_step(SGD([own], lr=0.1, weight_decay=decay, native=native), [own], scale)
+            assert torch.equal(own, wanted.to(dtype))
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_parameter_given_twice_counts_once(native):
+    """As the weight of a tied model, in the lists of the parameters of embedding and head; and a generator."""
+    weight = nn.Parameter(torch.ones(3))
+    weight.grad = torch.full((3,), 2.0)
+    assert gradient_norm([weight, weight], native=native).item() == pytest.approx(math.sqrt(12))
+    assert gradient_norm((each for each in [weight]), native=native).item() == pytest.approx(math.sqrt(12))
+    for make in (lambda: SGD([weight], lr=0.1, native=native), lambda: torch.optim.SGD([weight], lr=0.1)):
+        with torch.no_grad():
+            weight.fill_(1.0)
+        weight.grad = torch.full((3,), 2.0)
+        averaging = TriggeredAveraging([weight], trigger_window=0, started=True)
+        scaled_step(make(), [weight, weight], 0.5, averaging.averages([weight, weight]))
+        assert weight.tolist() == pytest.approx([0.9] * 3)
+        with averaging.evaluation_weights(None):
+            assert weight.tolist() == pytest.approx([0.9] * 3)
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_hooks_of_a_step_and_schedules_of_torch(native, recwarn):
+    weight = nn.Parameter(torch.ones(3))
+    weight.grad = torch.ones(3)
+    optimizer = SGD([weight], lr=0.1, native=native)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    norm = gradient_norm([weight])
+    scaled_step(optimizer, [weight], clip_scale(norm, 1.0))
+    schedule.step()
+    called = []
+    optimizer.register_step_pre_hook(lambda *arguments: called.append("before"))
+    optimizer.register_step_post_hook(lambda *arguments: called.append("after"))
+    scaled_step(optimizer, [weight], torch.tensor(0.5))
+    assert called == ["before", "after"] and not recwarn.list

@@ -302,3 +302,28 @@ def test_a_planned_end_is_validated_once(build, tmp_path, clock):
     runs.train(build(*words), tmp_path / "run", progress=Ticking(clock))
     steps = [line["step"] for line in metrics(tmp_path / "run", "valid")]
     assert steps[-1] == 60 and len(steps) == len(set(steps))
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_slow_first_window_does_not_end_the_run(build, tmp_path, clock, accumulate):
+    """As one in which kernels are compiled: the plan that it leads to is changed before it has run out."""
+
+    class SlowAtFirst(Ticking):
+        def window(self, position, windows, epochs):
+            self.clock.seconds_per_step = 4.0 if position.step == 1 else 0.1
+            super().window(position, windows, epochs)
+
+    words = ["training.epochs=500", "training.max_minutes=1", "training.schedule=linear", "training.log_windows=1"]
+    experiment = build(*words, f"training.accumulate_windows={accumulate}", "training.batch_size=1")
+    summary = runs.train(experiment, tmp_path / "run", progress=SlowAtFirst(clock))
+    assert clock.now == pytest.approx(60, abs=4) and summary["plans"][0]["end"] < 60
+    rates = [line["learning_rate"] for line in metrics(tmp_path / "run", "train")]
+    assert rates == sorted(rates, reverse=True) and min(rates[:-1]) > 0
+    assert rates[len(rates) // 2] == pytest.approx(rates[0] / 2, rel=0.2)
+    assert all(plan["step"] % accumulate == 0 or plan["step"] % 66 == 0 for plan in summary["plans"])
+
+
+def test_a_plan_that_has_run_out_is_not_prolonged():
+    """The learning rate is zero at its end."""
+    plan = Plan("max_minutes", 1, 4.0, 0.1, 13)
+    assert planned(60.0, Moment(13, 5.0, 1.0, 1000, 10), plan, SCHEDULES["linear"]) is None

@@ -10,7 +10,8 @@ from refrain import assembly, runs
 from refrain.config import Data, Experiment, Model, Training
 from refrain.models import LanguageModel
 from refrain.nn import LSTM, Embedding, MultiplicativeLSTM, RecurrentStack, SoftmaxHead, scan
-from refrain.nn.recurrent.protocol import scan_with_resets, state_like, state_tensors
+from refrain.nn.recurrent.protocol import state_like, state_tensors
+from refrain.nn.recurrent.resets import scan_with_resets
 from refrain.runs.starting import load_start
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Fit, Interrupt, Interrupted, Metrics, Position

@@ -23,6 +23,7 @@ from refrain.data import Corpus, Windows, random_lengths
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.generation import Sampler, generate
 from refrain.models import LanguageModel
+from refrain.nn.precision import HALF
 from refrain.optim.eager import EagerAdam, EagerSGD
 from refrain.parallel import Ranks
 from refrain.progress import Track
@@ -44,7 +45,9 @@ def build_optimizer(settings: Training | TaggerTraining, model: nn.Module) -> to
         return EagerAdam(model.parameters(), lr=rate, weight_decay=decay, fused=True)
     if isinstance(settings.optimizer, SGD) and settings.optimizer.momentum:
         momentum = settings.optimizer.momentum
-        return EagerSGD(model.parameters(), lr=rate, momentum=momentum, weight_decay=decay, fused=True)
+        # see `optim.SGD` about parameters of half precision
+        fused = not any(parameter.dtype in HALF for parameter in model.parameters())
+        return EagerSGD(model.parameters(), lr=rate, momentum=momentum, weight_decay=decay, fused=fused)
     return optim.SGD(model.parameters(), lr=rate, weight_decay=decay, native=trains_natively(model))
 
 

@@ -28,7 +28,7 @@ from refrain.nn import (
 )
 from refrain.nn.columns import present_part
 from refrain.nn.given_module import module_or_identity
-from refrain.nn.recurrent.protocol import cleared_state
+from refrain.nn.recurrent.resets import cleared_state
 
 from .protocol import CompleteNetwork
 from .widths import WidthNames, layer_widths, widths

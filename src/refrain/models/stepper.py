@@ -31,7 +31,8 @@ from refrain.nn.kernels.packed_linear import (
     target_nats,
 )
 from refrain.nn.recurrent.packed import pack_layer, unpacked_names
-from refrain.nn.recurrent.protocol import PackedLayer, cleared_state, scan_with_resets
+from refrain.nn.recurrent.protocol import PackedLayer
+from refrain.nn.recurrent.resets import cleared_state, scan_with_resets
 
 from .integer_scorer import IntegerScorer
 from .language_model import LanguageModel, Outputs

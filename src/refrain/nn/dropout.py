@@ -185,6 +185,8 @@ class HeldMask(nn.Module):
     """
 
     mask: Tensor
+    # whether the mask was drawn by `resample()` and not used yet
+    _unused = False
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -192,8 +194,19 @@ class HeldMask(nn.Module):
         self.register_buffer("mask", torch.empty(0))
 
     def resample(self) -> None:
-        """Forget the mask; the next use draws another, which may have another shape."""
-        self.mask = self.mask.new_empty(0)
+        """Draw another mask of the shape of the last one; if there is none, or the next use needs another, then there.
+
+        So a use that `torch.utils.checkpoint` repeats finds the mask that it had, and draws no random numbers.
+        """
+        if self.mask.numel():
+            self._draw(self.mask.shape, self.mask)
+            self._unused = True
+
+    def _draw(self, shape: Sequence[int], like: Tensor) -> None:
+        # so that a later training can use it, too
+        plain = torch.compiler.is_compiling() or not torch.is_inference_mode_enabled()
+        with nullcontext() if plain else torch.inference_mode(False):
+            self.mask = dropout_mask(shape, self.rate, like)
 
     def forward(self, inputs: Tensor, shape: Sequence[int]) -> Tensor:
         """Multiply with the held mask, which is drawn at the first use; the result has the dtype of the inputs.
@@ -205,16 +218,15 @@ class HeldMask(nn.Module):
         Raises:
             ValueError: when the held mask has another shape.
         """
-        if not self.mask.numel():
-            # so that a later training can use it, too
-            plain = torch.compiler.is_compiling() or not torch.is_inference_mode_enabled()
-            with nullcontext() if plain else torch.inference_mode(False):
-                self.mask = dropout_mask(shape, self.rate, inputs)
-        if tuple(self.mask.shape) != tuple(shape):
+        fits = tuple(self.mask.shape) == tuple(shape)
+        if not self.mask.numel() or (self._unused and not fits):
+            self._draw(shape, inputs)
+        elif not fits:
             raise ValueError(
                 f"the held mask is for shape {tuple(self.mask.shape)}, the input needs {tuple(shape)}; "
                 "call resample() when batch or width change"
             )
+        self._unused = False
         return inputs * self.mask.to(inputs.dtype)
 
     def extra_repr(self) -> str:
@@ -224,10 +236,11 @@ class HeldMask(nn.Module):
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         if prefix + "mask" not in state_dict:
             # of a layer without a held mask; the next use draws one
-            self.resample()
+            self.mask = self.mask.new_empty(0)
             return
         # the shape is known only once the mask is loaded
         self.mask = self.mask.new_empty(state_dict[prefix + "mask"].shape)
+        self._unused = False
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 

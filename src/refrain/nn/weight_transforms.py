@@ -56,10 +56,10 @@ class WeightDropout(nn.Module):
         self.held.resample()
 
     def forward(self, weight: Tensor) -> Tensor:
-        """weight (R, C) -> the weight to use, of the same shape."""
+        """weight (R, ...) -> the weight to use, of the same shape."""
         if not self.training or not self.rate:
             return weight
-        shape = weight.shape if self.granularity == "entry" else (weight.shape[0], 1)
+        shape = weight.shape if self.granularity == "entry" else (len(weight), *[1] * (weight.ndim - 1))
         if self.held is not None:
             masked: Tensor = self.held(weight, shape)
             return masked
@@ -90,7 +90,13 @@ class WeightNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(rows))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """weight (R, C) -> the weight to use, of the same shape."""
+        """weight (R, C) -> the weight to use, of the same shape.
+
+        Raises:
+            ValueError: when the weight has not two dimensions, or other rows.
+        """
+        if weight.ndim != 2 or len(weight) != len(self.gain):
+            raise ValueError(f"WeightNorm({len(self.gain)}) needs a weight of so many rows, got {tuple(weight.shape)}")
         # a gain by a small norm would overflow float16
         factors = widened(self.gain) / _row_norms(widened(weight))
         return (widened(weight) * factors[:, None]).to(weight.dtype)
@@ -128,20 +134,23 @@ def match_gains(layer: nn.Module) -> None:
 def fold_weight_norm(module: nn.Module) -> None:
     """Replace each weight by its value under weight norm, and each weight norm by the identity, in place.
 
-    Outputs stay the same.
+    Outputs stay the same. A weight norm that is not among the `transforms` of a layer stays, as what it acts on is not
+    known.
 
     Args:
         module: a model or a layer.
     """
+    folded = set()
     for layer in list(module.modules()):
         for name, transform in _transforms_of(layer).items():
             for norm in [part for part in transform.modules() if isinstance(part, WeightNorm)]:
                 weight = getattr(layer, name)
                 with torch.no_grad():
                     weight.copy_(norm(weight))
+                folded.add(norm)
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, WeightNorm):
+            if child in folded:
                 setattr(parent, name, nn.Identity())
 
 

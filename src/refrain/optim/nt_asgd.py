@@ -56,6 +56,7 @@ class TriggeredAveraging:
         self._started = started
         self._steps = 0
         self._means: list[Tensor] = []
+        self._trained: list[Tensor] | None = None  # while the parameters are the mean
 
     @property
     def active(self) -> bool:
@@ -96,15 +97,15 @@ class TriggeredAveraging:
             # the share of the first weights is 1, so that these values do not count
             self._means = [widened(parameter.detach()).clone() for parameter in self._parameters]
         mean_of = {id(parameter): mean for parameter, mean in zip(self._parameters, self._means, strict=True)}
-        return Averages([mean_of[id(parameter)] for parameter in parameters], 1 / self._steps)
+        return Averages([mean_of[id(parameter)] for parameter in dict.fromkeys(parameters)], 1 / self._steps)
 
     def validated(self, record: Mapping[str, Any]) -> Verdict | None:
         """Start averaging if validation has stalled.
 
         Args:
             record: `judged`, the figure of the validation, where less is better, and NaN or infinity is worse than any
-                other; `epoch`, counted from 1; `settled`, False while units are being removed: the loss rises then, so
-                the validation does not count as a stall.
+                other; `epoch`, counted from 1, for the message, which may be missing; `settled`, False while units are
+                being removed: the loss rises then, so the validation does not count as a stall.
 
         Returns:
             A verdict with a message if this validation triggers averaging, otherwise None.
@@ -116,7 +117,8 @@ class TriggeredAveraging:
         self._validations.append(record["judged"])
         if not triggered:
             return None
-        return Verdict(message=f"validation has stalled: weights are averaged from epoch {record['epoch'] + 1} on")
+        start = f"epoch {record['epoch'] + 1}" if "epoch" in record else "here"
+        return Verdict(message=f"validation has stalled: weights are averaged from {start} on")
 
     @contextlib.contextmanager
     def evaluation_weights(self, model: object) -> Iterator[None]:
@@ -128,22 +130,23 @@ class TriggeredAveraging:
         if not self.active:
             yield
             return
-        kept = [parameter.detach().clone() for parameter in self._parameters]
+        self._trained = trained = [parameter.detach().clone() for parameter in self._parameters]
         self._copy(self._means)
         try:
             yield
         finally:
-            self._copy(kept)
+            self._trained = None
+            self._copy(trained)
 
     def state_dict(self) -> dict[str, Any]:
         """Return trigger, validations, mean and trained weights; a checkpoint's model holds the mean."""
-        weights = [parameter.detach() for parameter in self._parameters] if self.active else []
+        weights = self._trained or [parameter.detach() for parameter in self._parameters]
         return {
             "started": self._started,
             "steps": self._steps,
             "validations": saved_figures(self._validations),
             "means": self._means,
-            "weights": weights,
+            "weights": weights if self.active else [],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -6,23 +6,26 @@ averaging needs a pass of its own.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from refrain.nn.precision import HALF, widened
+
 from .eager import EagerSGD
 from .native import Averages, native_norm, native_step
 
 
-def gradient_norm(parameters: Sequence[nn.Parameter], *, native: bool = False) -> Tensor:
+def gradient_norm(parameters: Iterable[nn.Parameter], *, native: bool = False) -> Tensor:
     """Return the norm of all gradients together. Sparse gradients are coalesced in place, so that it is exact.
 
     Args:
-        parameters: the parameters; those without a gradient are ignored.
+        parameters: the parameters; those without a gradient are ignored, and one that is given twice counts once.
         native: use the C++ kernel, for the gradients that it takes.
     """
+    parameters = list(dict.fromkeys(parameters))
     parts = []
     for parameter in parameters:
         if parameter.grad is not None and parameter.grad.is_sparse:
@@ -35,12 +38,11 @@ def gradient_norm(parameters: Sequence[nn.Parameter], *, native: bool = False) -
     if native and (found := native_norm(parameters)) is not None:
         return found
     # the norm of a tensor of two bytes would have two bytes
-    parts = [part.float() if part.dtype.itemsize == 2 else part for part in parts]
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(parts)))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm([widened(part) for part in parts])))
     return norm
 
 
-def clip_scale(norm: float, max_norm: float | None) -> float:
+def clip_scale(norm: float | Tensor, max_norm: float | None) -> float:
     """Return the factor that clips gradients to a norm of at most `max_norm`; as in torch, 1e-6 is added to the norm.
 
     Args:
@@ -55,25 +57,26 @@ def clip_scale(norm: float, max_norm: float | None) -> float:
     """
     if max_norm is not None and not max_norm > 0:
         raise ValueError(f"max_norm must be positive, or None (got {max_norm!r})")
+    norm = float(norm)
     return 1.0 if max_norm is None or not math.isfinite(norm) else min(1.0, max_norm / (norm + 1e-6))
 
 
-def scale_gradients(parameters: Sequence[nn.Parameter], scale: float) -> None:
+def scale_gradients(parameters: Iterable[nn.Parameter], scale: float) -> None:
     """Multiply all gradients by a factor, in place. This is one more pass over memory.
 
     Args:
         parameters: the parameters; those without a gradient are ignored.
         scale: the factor.
     """
-    for parameter in parameters:
+    for parameter in dict.fromkeys(parameters):
         if parameter.grad is not None:
             parameter.grad.mul_(scale)
 
 
 def scaled_step(
     optimizer: torch.optim.Optimizer,
-    parameters: Sequence[nn.Parameter],
-    scale: float,
+    parameters: Iterable[nn.Parameter],
+    scale: float | Tensor,
     averages: Averages | None = None,
 ) -> None:
     """Take a step of an optimiser with all gradients multiplied by `scale`, and add the new weights to their means.
@@ -83,13 +86,14 @@ def scaled_step(
 
     Args:
         optimizer: an optimiser of the parameters.
-        parameters: the parameters, whose gradients are not scaled yet.
+        parameters: the parameters, whose gradients are not scaled yet; one that is given twice counts once.
         scale: the factor.
         averages: the running means of the parameters, or None.
 
     Raises:
         ValueError: when `scale` is not positive.
     """
+    parameters, scale = list(dict.fromkeys(parameters)), float(scale)
     if not scale > 0:
         raise ValueError(f"scale must be positive (got {scale!r})")
     if isinstance(optimizer, SGD) and optimizer.native_step(parameters, scale, averages):
@@ -175,18 +179,18 @@ class SGD(EagerSGD):
         for group in self.param_groups:
             for parameter in group["params"]:
                 gradient = parameter.grad
-                if gradient is None or not (gradient.is_sparse or gradient.dtype == torch.bfloat16):
+                # torch's fused update needs gradients of one dtype, and on a CPU it leaves most entries of parameters
+                # of half precision as they were
+                if gradient is None or not (gradient.is_sparse or gradient.dtype in HALF or parameter.dtype in HALF):
                     continue
                 rate = group["lr"] if scale is None else group["lr"] / scale.item()
                 if gradient.is_sparse:
                     _check_rows(group)
                     gradient = gradient.coalesce()
                     parameter.index_add_(0, gradient.indices()[0], gradient.values(), alpha=-rate)
-                elif parameter.dtype != torch.bfloat16:
-                    # torch's fused update needs gradients of one dtype
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(gradient, alpha=-rate)
                 else:
-                    continue
+                    moved = widened(parameter).mul_(1 - group["lr"] * group["weight_decay"])
+                    parameter.copy_(moved.add_(gradient, alpha=-rate))
                 given.append((parameter, parameter.grad))
                 parameter.grad = None
         super().step()
@@ -211,7 +215,9 @@ class SGD(EagerSGD):
         Raises:
             ValueError: when a parameter has both weight decay and a sparse gradient.
         """
-        if not self.native or not self._has_only(parameters):
+        # torch's `step` calls the hooks
+        hooked = bool(self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks)
+        if not self.native or hooked or not self._has_only(parameters):
             return False
         groups = {id(parameter): group for group in self.param_groups for parameter in group["params"]}
         for parameter in parameters:
@@ -222,6 +228,8 @@ class SGD(EagerSGD):
         if not native_step(parameters, rates, decays, scale, averages):
             return False
         torch.autograd.graph.increment_version(parameters)
+        # what torch's schedules look at, which warn where no step was taken before theirs
+        self._opt_called = True
         return True
 
     def _has_only(self, parameters: Sequence[nn.Parameter]) -> bool:

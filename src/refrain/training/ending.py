@@ -23,10 +23,12 @@ class Ending:
         self._zero = time.monotonic()
         self.next_review = math.inf
         """The time of the next review of the plan, by the monotonic clock."""
+        self._reviewed = 0  # the step of the last review
 
     def begin(self, position: Position) -> None:
         """Start the clock, at the time that the run has spent already."""
         self._zero = time.monotonic() - position.spent_seconds
+        self._reviewed = 0
         if not position.plans:
             self.next_review = self._zero + FIRST_REVIEW * self.limit
         else:
@@ -47,7 +49,7 @@ class Ending:
         # planned by rank 0's clock
         ranks = self.task.ranks
         plan = self._due(position, windows) if ranks.first else None
-        fields = ranks.from_first(None if plan is None else asdict(plan))
+        self._reviewed, fields = ranks.from_first([self._reviewed, None if plan is None else asdict(plan)])
         if fields is None:
             return None
         position.plans.append(Plan(**fields))
@@ -57,11 +59,32 @@ class Ending:
         """Plan the end, or change the plan, if it is time to."""
         now = time.monotonic()
         position.spent_seconds = now - self._zero
-        if now < self.next_review:
+        if now < self.next_review and position.step < self._review_step(position):
             return None
         self.next_review = now + NEXT_REVIEW * self.limit
+        self._reviewed = position.step
         plan = planned(self.limit, moment(self.task, position, windows), position.plan, self.task.schedule)
         return None if plan is None else _with_whole_update(plan, self.task, position, windows)
+
+    def _review_step(self, position: Position) -> float:
+        """The step at which a tenth of what was left of the plan at its last review is done.
+
+        So a plan that was made while windows took much longer than later ones is changed before much of the schedule is
+        spent.
+        """
+        plan = position.plan
+        if plan is None or plan.reason != "max_minutes":
+            return math.inf
+        since = max(plan.step, self._reviewed)
+        return since + math.ceil((plan.end - since) * NEXT_REVIEW)
+
+    def review_window(self, position: Position, windows: Windows | Batches) -> int:
+        """Return the number of windows of the epoch after which the plan is to be reviewed, at the latest."""
+        step = self._review_step(position)
+        if not position.step < step < math.inf:
+            return len(windows)
+        window = position.window + int(step) - position.step
+        return min(len(windows), window + -window % self.task.accumulate)
 
     def is_reached(self, position: Position) -> bool:
         """Whether the run has reached the end of its plan."""

@@ -156,7 +156,8 @@ class Fit:
         intervals = [task.between(task.log_windows), task.between(task.validation_windows)]
         intervals.append(task.between(task.sample_windows))
         last = self.ending.last_window(position, windows)
-        stop = min(last, *((position.window // every + 1) * every for every in intervals if every))
+        stop = min(last, self.ending.review_window(position, windows))
+        stop = min(stop, *((position.window // every + 1) * every for every in intervals if every))
         started = time.monotonic()
         tokens_before = position.epoch_tally.tokens
         task.model.train()

@@ -13,7 +13,8 @@ from typing import Literal
 from refrain.optim import Schedule
 
 FIRST_REVIEW, NEXT_REVIEW = 0.05, 0.1
-"""The fractions of the limit until the end is first planned, and between reviews of the plan."""
+"""The fractions of the limit until the end is first planned, and between reviews of the plan; the latter also of the
+steps that are left."""
 TOLERANCE = 0.05
 """A plan is changed if it would end earlier or later than the limit by more than this fraction of it."""
 COOLDOWN = 0.2
@@ -104,6 +105,9 @@ def planned(limit: float, now: Moment, plan: Plan | None, schedule: Schedule) ->
     """
     steps, seconds = (now.step, now.seconds) if plan is None else (now.step - plan.step, now.seconds - plan.seconds)
     if steps < 1 or seconds <= 0 or (plan is not None and plan.reason == "finish"):
+        return None
+    # the schedule has ended, and with it the learning rate
+    if now.progress >= 1:
         return None
     per_second = steps / seconds
     end = min(now.last, now.step + max(0, int((limit - now.seconds) * per_second)))

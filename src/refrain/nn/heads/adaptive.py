@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from refrain.axes import Axis, AxisTable
 from refrain.nn.ids import check_ids
 from refrain.nn.kernels.backend import TORCH
+from refrain.nn.precision import widened
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .linear_cross_entropy import (
@@ -118,9 +119,14 @@ class AdaptiveHead(nn.Module):
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """hidden (..., D) -> natural log-probabilities (..., V)."""
-        rows = hidden.reshape(-1, hidden.shape[-1]).to(self.softmax.head.weight.dtype)
-        flat: Tensor = self.softmax.log_prob(rows)
-        return flat.reshape(*hidden.shape[:-1], self.softmax.n_classes)
+        softmax: Any = self.softmax
+        rows = hidden.to(softmax.head.weight.dtype)
+        first = widened(softmax.head(rows)).log_softmax(dim=-1)
+        shortlist, *clusters = first.split([softmax.shortlist_size, *[1] * softmax.n_clusters], dim=-1)
+        parts = [shortlist]
+        for cluster, words in zip(clusters, softmax.tail, strict=True):
+            parts.append(widened(words(rows)).log_softmax(dim=-1) + cluster)
+        return torch.cat(parts, dim=-1)
 
     def describe(self, build: GraphBuilder, hidden: Value) -> Value:
         """The log-probabilities as operations; see `Describable`."""

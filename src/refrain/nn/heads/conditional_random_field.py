@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.ids import check_ids, check_lengths
+from refrain.nn.ids import check_ids, checked_lengths
 from refrain.nn.precision import widened
 
 
@@ -59,7 +59,7 @@ class ConditionalRandomField(nn.Module):
             IndexError: when a tag of a sentence on a CPU is K or larger.
             ValueError: when the scores have another shape, or lengths on a CPU are out of range.
         """
-        scores = self._checked(scores, lengths)
+        scores, lengths = self._checked(scores, lengths)
         inside = torch.arange(len(scores), device=scores.device)[:, None] < lengths
         tags = tags.masked_fill(~inside, 0)
         check_ids("tags", tags.clamp(min=0), self.num_tags)
@@ -79,9 +79,9 @@ class ConditionalRandomField(nn.Module):
             lengths: (B,), at least 1.
             tags: (T, B), not negative within the sentences.
         """
-        scores = self._checked(scores, lengths)
-        tags = tags.clamp(min=0)
+        scores, lengths = self._checked(scores, lengths)
         inside = torch.arange(len(scores), device=scores.device)[:, None] < lengths
+        tags = tags.masked_fill(~inside, 0).clamp(min=0)
         words = scores.gather(2, tags[..., None])[..., 0].masked_fill(~inside, 0.0).sum(dim=0)
         pairs = widened(self.transitions)[tags[:-1], tags[1:]].masked_fill(~inside[1:], 0.0).sum(dim=0)
         last = tags.gather(0, lengths[None] - 1)[0]
@@ -94,17 +94,22 @@ class ConditionalRandomField(nn.Module):
             scores: (T, B, K).
             lengths: (B,), at least 1.
         """
-        scores = self._checked(scores, lengths)
+        scores, lengths = self._checked(scores, lengths)
         return (self._prefixes(scores, lengths)[-1] + self.end).logsumexp(dim=1)
 
-    def _checked(self, scores: Tensor, lengths: Tensor) -> Tensor:
-        """The scores in float32 at least. Raises a ValueError where they are not (T, B, K), or lengths do not fit."""
+    def _checked(self, scores: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The scores in float32 at least, zero after the end of each sentence, and the lengths as int64.
+
+        Raises a ValueError where scores are not (T, B, K), or lengths do not fit.
+        """
         if scores.ndim != 3 or scores.shape[2] != self.num_tags:
             raise ValueError(f"scores must be (T, B, {self.num_tags}) (got {tuple(scores.shape)})")
         if not len(scores):
             raise ValueError("scores have no step")
-        check_lengths(scores, lengths)
-        return widened(scores)
+        lengths = checked_lengths(scores, lengths)
+        inside = torch.arange(len(scores), device=scores.device)[:, None] < lengths
+        # a gradient of zero times a score that is not a number would be none
+        return widened(scores).masked_fill(~inside[..., None], 0.0), lengths
 
     def _prefixes(self, scores: Tensor, lengths: Tensor) -> list[Tensor]:
         """For each word and tag (B, K), the log of the sum over all sequences that end there with this tag.
@@ -125,7 +130,7 @@ class ConditionalRandomField(nn.Module):
             scores: (T, B, K).
             lengths: (B,), at least 1.
         """
-        scores = self._checked(scores, lengths)
+        scores, lengths = self._checked(scores, lengths)
         prefixes = self._prefixes(scores, lengths)
         # for each word and tag, the log of the sum over all continuations of the sentence after this word
         suffix = widened(self.end).expand_as(scores[0])
@@ -146,7 +151,7 @@ class ConditionalRandomField(nn.Module):
             scores: (T, B, K).
             lengths: (B,), at least 1.
         """
-        scores = self._checked(scores, lengths)
+        scores, lengths = self._checked(scores, lengths)
         best = self.start + scores[0]
         stay = torch.arange(self.num_tags, device=scores.device).expand_as(best)
         origins = []

@@ -78,7 +78,7 @@ def linear_cross_entropy(
         backend: what the head trains with.
 
     Returns:
-        A scalar that can be differentiated once with respect to hidden, weight and bias.
+        A scalar, in float32 at least, that can be differentiated once with respect to hidden, weight and bias.
 
     Raises:
         IndexError: when a target on a CPU is not in [0, V).
@@ -107,7 +107,7 @@ def mixture_cross_entropy(
         backend: what the head trains with.
 
     Returns:
-        A scalar that can be differentiated once with respect to latent, prior, weight and bias.
+        A scalar, in float32 at least, that can be differentiated once with respect to latent, prior, weight and bias.
 
     Raises:
         IndexError: when a target on a CPU is not in [0, V).
@@ -140,7 +140,8 @@ def blocks_cross_entropy(
         backend: what the head trains with.
 
     Returns:
-        A scalar that can be differentiated once with respect to all hidden vectors, weights and the bias.
+        A scalar, in float32 at least, that can be differentiated once with respect to all hidden vectors, weights and
+        the bias.
 
     Raises:
         IndexError: when a target on a CPU is not in [0, V).
@@ -226,7 +227,7 @@ class _CrossEntropy(torch.autograd.Function):
         assert d_weight is not None
         ctx.gradients = d_latent, d_prior, d_weight, d_bias
         ctx.native, ctx.as_formed = backend.native, _any_dtype(weight)
-        return nats.to(weight.dtype)
+        return nats
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
@@ -261,7 +262,7 @@ class _BlocksCrossEntropy(torch.autograd.Function):
         ctx.gradients = d_bias, *d_hidden, *d_weights
         ctx.as_formed = False
         ctx.native = backend.native
-        return nats.to(bias.dtype)
+        return nats
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:

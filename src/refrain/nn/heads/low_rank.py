@@ -25,6 +25,7 @@ from .linear_cross_entropy import (
     token_nats,
     token_rows,
 )
+from .tying import check_tied
 
 
 class LowRankHead(nn.Module):
@@ -52,10 +53,7 @@ class LowRankHead(nn.Module):
         super().__init__()
         if min(input_size, rank, vocabulary_size) < 1:
             raise ValueError(f"LowRankHead sizes must be positive, got {input_size=}, {rank=}, {vocabulary_size=}")
-        if weight is not None and tuple(weight.shape) != (vocabulary_size, rank):
-            raise ValueError(
-                f"a tied head needs a weight of shape {(vocabulary_size, rank)}, got {tuple(weight.shape)}"
-            )
+        check_tied(weight, vocabulary_size, rank)
         self.backend = TORCH
         self.tied = weight is not None
         self.projection = nn.Parameter(torch.empty(rank, input_size))

@@ -25,6 +25,7 @@ from .linear_cross_entropy import (
     no_autocast,
     token_rows,
 )
+from .tying import check_tied
 
 
 def mixture_log_probabilities(latent: Tensor, prior: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -82,10 +83,7 @@ class MixtureHead(nn.Module):
                 f"MixtureHead sizes must be positive, got {input_size=}, {embedding_size=}, {vocabulary_size=}, "
                 f"{components=}"
             )
-        if weight is not None and tuple(weight.shape) != (vocabulary_size, embedding_size):
-            raise ValueError(
-                f"a tied head needs a weight of shape {(vocabulary_size, embedding_size)}, got {tuple(weight.shape)}"
-            )
+        check_tied(weight, vocabulary_size, embedding_size)
         self.backend = TORCH
         self.components = components
         self.tied = weight is not None

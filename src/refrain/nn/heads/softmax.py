@@ -15,6 +15,7 @@ from refrain.nn.precision import widened
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .linear_cross_entropy import NATIVE_FROM, largest_parameter, linear_cross_entropy, token_nats, token_rows
+from .tying import check_tied
 
 
 class Head(Protocol):
@@ -75,11 +76,7 @@ class SoftmaxHead(nn.Module):
         super().__init__()
         if min(input_size, vocabulary_size) < 1:
             raise ValueError(f"SoftmaxHead sizes must be positive, got {input_size=}, {vocabulary_size=}")
-        if weight is not None and tuple(weight.shape) != (vocabulary_size, input_size):
-            raise ValueError(
-                f"a tied head needs a weight of shape {(vocabulary_size, input_size)}, got {tuple(weight.shape)}; "
-                "the embedding must be as wide as the last layer"
-            )
+        check_tied(weight, vocabulary_size, input_size, "; the embedding must be as wide as the last layer")
         self.backend = TORCH
         self.tied = weight is not None
         self.weight = weight if weight is not None else nn.Parameter(torch.empty(vocabulary_size, input_size))

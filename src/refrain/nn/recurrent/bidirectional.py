@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import AxisTable
-from refrain.nn.ids import check_lengths
+from refrain.nn.ids import checked_lengths
 from refrain.nn.step_graph.builder import GraphBuilder, Value
 
 from .given import check_tensor
@@ -45,9 +45,9 @@ def both_directions(ahead: Direction, back: Direction, inputs: Tensor, lengths: 
         (T, B, 2H): the output of `ahead`, then that of `back`. Outputs past the end of a sequence have no meaning.
 
     Raises:
-        ValueError: as `check_lengths`.
+        ValueError: as `checked_lengths`.
     """
-    check_lengths(inputs, lengths)
+    lengths = checked_lengths(inputs, lengths)
     first, _ = ahead(inputs, state)
     second, _ = back(reversed_within(inputs, lengths), state)
     return torch.cat([first, reversed_within(second, lengths)], dim=-1)
@@ -98,10 +98,7 @@ class Bidirectional(nn.Module):
                 sequence.
         """
         check_tensor(inputs)
-        if not isinstance(lengths, Tensor):
-            lengths = torch.tensor(list(lengths))
-        check_lengths(inputs, lengths)
-        lengths = lengths.to(inputs.device)
+        lengths = checked_lengths(inputs, lengths)
         return both_directions(self.ahead, self.back, inputs, lengths, self.ahead.initial_state(inputs.shape[1]))
 
     def describe(self, build: GraphBuilder, x: Value, states: tuple[Any, Any]) -> Value:

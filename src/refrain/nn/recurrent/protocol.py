@@ -4,14 +4,12 @@ T steps in the window, B batch, I input width, H hidden width.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from refrain.axes import AxisTable
-from refrain.nn.columns import present_part
 from refrain.nn.kernels.backend import Backend, NativeFrom, outside_compiler
 from refrain.nn.kernels.compile import load
 from refrain.nn.kernels.packed_linear import WeightType
@@ -183,48 +181,6 @@ def scan(step: Callable[[Tensor, State], tuple[Tensor, State]], inputs: Tensor, 
         y, state = step(x, state)
         outputs.append(y)
     return torch.stack(outputs), state
-
-
-def scan_with_resets(
-    layer: Callable[[Tensor, State], tuple[Tensor, State]], inputs: Tensor, state: State, resets: Tensor
-) -> tuple[Tensor, State]:
-    """A layer over a window in which some sequences start again, from a state of zeros.
-
-    The layer runs over the stretches between such steps, so the masks of weight dropout are drawn for each stretch.
-
-    Args:
-        layer: maps a window (T, B, I) and a state to outputs (T, B, H) and the state after.
-        inputs: (T, B, I).
-        state: the state before the first step.
-        resets: (T, B), true where the state is zero before the step; those of all columns where several processes
-            share a batch, as each draws the same masks.
-
-    Returns:
-        Outputs (T, B, H) and the state after the last step.
-    """
-    edges = sorted({0, *resets.any(dim=1).nonzero().flatten().tolist(), len(inputs)})
-    part = present_part()
-    resets = resets if part is None else part.columns.of(resets)
-    outputs = []
-    for first, last in pairwise(edges):
-        kept = ~resets[first]
-        if not kept.all():
-            state = cleared_state(state, kept)
-        y, state = layer(inputs[first:last], state)
-        outputs.append(y)
-    return torch.cat(outputs), state
-
-
-def cleared_state(state: State, kept: Tensor) -> State:
-    """The state with zeros for the sequences that begin anew.
-
-    Args:
-        state: tensors (B, ...).
-        kept: (B,), false where a sequence begins anew.
-    """
-    parts = state_tensors(state)
-    cleared: State = state_like(state, [part * kept.view(-1, *[1] * (part.ndim - 1)) for part in parts])
-    return cleared
 
 
 def check_window(layer_input_size: int, hidden_size: int, inputs: Tensor, state: Sequence[Tensor]) -> None:

@@ -13,7 +13,7 @@ from refrain.axes import AxisTable, LayerWidths
 from refrain.nn.given_module import module_or_identity
 
 from .given import check_tensor
-from .protocol import scan_with_resets
+from .resets import check_resets, scan_with_resets
 
 
 class RecurrentStack(nn.Module):
@@ -58,9 +58,11 @@ class RecurrentStack(nn.Module):
             Outputs of the last layer (T, B, H) and the state of each layer.
 
         Raises:
-            ValueError: when the number of states is not that of the layers.
+            ValueError: when the number of states is not that of the layers, or resets are not bool (T, B).
         """
         state = self._checked(state, inputs, 3)
+        if resets is not None:
+            check_resets(inputs, resets)
         after = []
         for index, (layer, before) in enumerate(zip(self._layers(), state, strict=True)):
             below = self.between(inputs) if index else inputs
@@ -76,7 +78,8 @@ class RecurrentStack(nn.Module):
         state = self._checked(state, x, 2)
         after = []
         for index, (layer, before) in enumerate(zip(self._layers(), state, strict=True)):
-            x, layer_state = layer.step(self.between(x) if index else x, before)
+            # the output may be a part of the state, which a module that works in place would change
+            x, layer_state = layer.step(self.between(x.clone()) if index else x, before)
             after.append(layer_state)
         return x, tuple(after)
 
