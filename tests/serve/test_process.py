@@ -18,19 +18,24 @@ from refrain.errors import UserError
 from refrain.serve.starting import check_token, listen, url_of
 
 
+def read_line(reader):
+    """A line of a process, which has not more to write for now."""
+    line = b""
+    while not line.endswith(b"\n"):
+        assert multiprocessing.connection.wait([reader], PATIENCE)
+        part = os.read(reader.fileno(), 1 << 16)
+        assert part, "the process has ended"
+        line += part
+    return line
+
+
 @pytest.fixture
 def started(tiny_run, tmp_path):
     """A server on a free port: its process and the port."""
     reader, writer = multiprocessing.Pipe(duplex=False)
     words = ["serve", tiny_run, "--port", "0", "--json", "--stop-seconds", "30"]
     with command_process(words, stdout=writer, stderr=tmp_path / "err") as process:
-        assert multiprocessing.connection.wait([reader], PATIENCE)
-        line = b""
-        while not line.endswith(b"\n"):
-            part = os.read(reader.fileno(), 1 << 16)
-            assert part, (tmp_path / "err").read_text()
-            line += part
-        announced = json.loads(line)
+        announced = json.loads(read_line(reader))
         assert announced["models"][0]["name"] == "tiny" and announced["url"].startswith("http://127.0.0.1:")
         yield process, int(announced["url"].rpartition(":")[2])
 
@@ -190,3 +195,29 @@ def test_the_clients_of_the_benchmark_count_every_answer(started):
     assert 0 < load.milliseconds(0.5) <= load.milliseconds(0.99)
     refused = bench_load(port, 2, 0.1, ["a\x07b"])
     assert refused.errors == len(refused.seconds) > 0
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("seconds", [0, 60])
+def test_lines_in_work_when_a_signal_comes(tiny_run, tmp_path, number, seconds):
+    """They are answered, or refused after `--stop-seconds`, and the process ends by itself, not by an abort."""
+    given, source = multiprocessing.Pipe(duplex=False)
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    words = ["serve", tiny_run, "--stdio", "--stop-seconds", str(seconds)]
+    with command_process(words, stdin=given, stdout=writer, stderr=tmp_path / "err") as process:
+        os.write(source.fileno(), b'{"id": 1, "operation": "health"}\n')
+        assert b'"id": 1' in read_line(reader)
+        # a long answer is refused, and a short one is written
+        tokens = 2000 if seconds == 0 else 300
+        request = {"id": 2, "operation": "generate", "request": {"tokens": tokens, "samples": 20}}
+        os.write(source.fileno(), json.dumps(request).encode() + b"\n")
+        time.sleep(0.3)
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        os.kill(process.pid, signal.SIGTERM if ignored else number)
+        answer = json.loads(read_line(reader))
+        process.join(PATIENCE)
+        assert process.exitcode == (143 if ignored or number == signal.SIGTERM else 130)
+    source.close()
+    assert answer["id"] == 2 and ("result" in answer if seconds else answer["error"]["code"] == "stopping")
+    assert "terminate called" not in (tmp_path / "err").read_text()

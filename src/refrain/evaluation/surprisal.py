@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from refrain.data import Vocabulary
+from refrain.data.text.words import BLANKS
 from refrain.data.units.alignment import WrittenWord, aligned, frequency
+from refrain.data.units.protocol import DividesWords
 from refrain.models import Network, stepper_of
 from refrain.models.scorer import Reader
 from refrain.nn.kernels.streams import SMALL_INTEGER_BATCH
@@ -87,8 +89,9 @@ def surprisal_rows(
     The model reads a line end and the text `after`, and then the sentence. With the context `document` it does so
     before the first sentence only; every other sentence follows the one before it, and a line end between the two.
 
-    Where blanks are tokens, as in models of bytes, the surprisal of a word includes the blanks after it, and that of
-    the last word includes the line end, because only they end the word.
+    Where a blank is a token of its own, as in models of bytes and characters, the surprisal of a word includes the
+    blanks after it, and that of the last word includes the line end, because only they end the word. Where words are
+    divided into pieces that begin with a blank, the surprisal of a word includes the blanks before it.
 
     Args:
         model: the model, used with the weights that it has when the first sentence is scored.
@@ -117,16 +120,22 @@ def surprisal_rows(
 
 
 def _joined(vocabulary: Vocabulary, after: str) -> str:
-    """A context with a blank at its end where the blank is a token that a word of the sentence must not begin with."""
+    """A context with a blank at its end where the blank is a token that a word of the sentence must not begin with.
+
+    Where words begin with their blanks, it is one without.
+    """
+    if isinstance(vocabulary, DividesWords):
+        return after.rstrip(BLANKS)
     return after + " " if after and not after[-1].isspace() and _blanks_are_tokens(vocabulary) else after
 
 
 def _blanks_are_tokens(vocabulary: Vocabulary) -> bool:
-    return bool(vocabulary.encode(" "))
+    return bool(vocabulary.encode(" ")) and not isinstance(vocabulary, DividesWords)
 
 
 def _read(vocabulary: Vocabulary, number: int, sentence: str, begin: Sequence[int]) -> _Sentence:
-    ids, words = aligned(vocabulary, sentence.replace("\n", " "))
+    within = bool(begin) and begin[-1] != vocabulary.line_end
+    ids, words = aligned(vocabulary, sentence.replace("\n", " "), within=within)
     shift = len(begin)
     words = [word._replace(start=word.start + shift, stop=word.stop + shift) for word in words]
     if words and _blanks_are_tokens(vocabulary):

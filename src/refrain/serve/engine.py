@@ -75,6 +75,14 @@ class Engine:
         # wakes the thread if it waits for programs
         self._inbox.hand_over()
 
+    def join(self) -> None:
+        """Wait for the thread after `stop`, for as long as a batch may take.
+
+        A thread that still computes in C++ when the interpreter ends would abort the process.
+        """
+        if self._thread is not None:
+            self._thread.join(GRACE_SECONDS)
+
     async def run(self, program: Program, deadline: float) -> Any:
         """Run a program, and return its result.
 

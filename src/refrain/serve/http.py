@@ -45,6 +45,7 @@ def application(service: Service, *, token: str | None = None, host: str = "127.
         service.start()
         yield
         service.stop()
+        service.engine.join()
 
     document = openapi(service.models, service.limits, needs_token=token is not None)
     routes = [

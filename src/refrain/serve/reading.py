@@ -2,6 +2,8 @@
 
 from typing import NamedTuple, TypeAlias
 
+from refrain.data.units.protocol import encode_within
+
 from .requests import NextRequest, ReadRequest, SessionRequest
 from .served import Candidate, ServedModel
 from .slots import Slot
@@ -75,7 +77,11 @@ def advancing(model: ServedModel, place: Place, request: SessionRequest | ReadRe
             id, the last id of the place is read again.
     """
     before, last, after = place
-    ids = model.vocabulary.encode(request.text) if isinstance(request, ReadRequest) else []
+    ids: list[int] = []
+    if isinstance(request, ReadRequest):
+        vocabulary = model.vocabulary
+        begins = last == vocabulary.line_end
+        ids = vocabulary.encode(request.text) if begins else encode_within(vocabulary, request.text)
     score = isinstance(request, ReadRequest) and request.score
     scores: list[float] = []
     rest = ids

@@ -8,10 +8,11 @@ Lines of one session are answered in order.
 
 import asyncio
 import contextlib
+import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, Protocol
 
 from pydantic import Field, JsonValue, ValidationError
@@ -67,7 +68,10 @@ def lines_of(source: Source, most: int) -> Iterable[bytes | int]:
 
 
 async def serve_lines(service: Service, source: Source, write: Callable[[str], None]) -> None:
-    """Answer the lines of standard input until it ends, and what is in work then.
+    """Answer the lines of standard input until it ends or a signal comes, and what is in work then.
+
+    What is not done `stop_seconds` after a signal, or when a second one comes, is refused. Signals are those of the
+    main thread.
 
     Args:
         service: what answers.
@@ -76,6 +80,8 @@ async def serve_lines(service: Service, source: Source, write: Callable[[str], N
 
     Raises:
         DataError: when standard input cannot be read; what is in work is answered first.
+        KeyboardInterrupt: after SIGINT.
+        SystemExit: after SIGTERM, with status 143.
     """
     loop = asyncio.get_running_loop()
     waiting: asyncio.Queue[bytes | int | None] = asyncio.Queue()
@@ -99,6 +105,15 @@ async def serve_lines(service: Service, source: Source, write: Callable[[str], N
             failure.append(error)
             waiting.put_nowait(None)
 
+    def stop(number: int) -> None:
+        if signals:
+            service.stop()
+        signals.append(number)
+        service.stopping = True
+        loop.call_later(service.limits.stop_seconds, service.stop)
+        waiting.put_nowait(None)
+
+    signals: list[int] = []
     unreadable: list[DataError] = []
     service.sessions.words = BY_LINES
     service.start()
@@ -106,16 +121,40 @@ async def serve_lines(service: Service, source: Source, write: Callable[[str], N
     tasks: set[asyncio.Task[None]] = set()
     failure: list[BaseException] = []
     try:
-        while (line := await waiting.get()) is not None:
-            task = asyncio.create_task(_answer(service, line, write))
-            tasks.add(task)
-            task.add_done_callback(done)
-        while tasks and not failure:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        with _handled(loop, stop):
+            while (line := await waiting.get()) is not None:
+                task = asyncio.create_task(_answer(service, line, write))
+                tasks.add(task)
+                task.add_done_callback(done)
+            while tasks and not failure:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for error in (*failure, *unreadable):
             raise error
+        if signals:
+            raise KeyboardInterrupt if signals[0] == signal.SIGINT else SystemExit(128 + signals[0])
     finally:
         service.stop()
+        service.engine.join()
+
+
+@contextlib.contextmanager
+def _handled(loop: asyncio.AbstractEventLoop, stop: Callable[[int], None]) -> Iterator[None]:
+    """Let SIGTERM and SIGINT call a function on the event loop, where the platform and the thread have signals."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handled = []
+    # the loop of Windows has no signals, and neither have other threads than the main one
+    with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+        for number, handler in before.items():
+            # a shell lets programs in the background ignore Ctrl-C
+            if handler is not signal.SIG_IGN:
+                loop.add_signal_handler(number, stop, number)
+                handled.append(number)
+    try:
+        yield
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
+            signal.signal(number, before[number])
 
 
 def _unreadable(error: OSError) -> DataError:

@@ -5,7 +5,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from ..text.words import BLANKS, split_words
-from .protocol import CountsTokens, PreparesText, Vocabulary
+from .protocol import CountsTokens, DividesWords, PreparesText, Vocabulary
 
 _NO_BLANKS = dict.fromkeys(map(ord, BLANKS))
 
@@ -24,17 +24,23 @@ class WrittenWord(NamedTuple):
     stop: int
 
 
-def aligned(vocabulary: Vocabulary, line: str) -> tuple[list[int], list[WrittenWord]]:
+def aligned(vocabulary: Vocabulary, line: str, *, within: bool = False) -> tuple[list[int], list[WrittenWord]]:
     """The ids of a line and its written words, each of which has the tokens from `start` to `stop`.
 
     A token belongs to the word that has its first visible character. A token of blanks alone belongs to the word before
-    it, or to the first word where none is before it. All tokens of the line so belong to words, each to one.
+    it, or to the first word where none is before it; with subwords, which begin with the blanks before them, it belongs
+    to the word after it, or to the last word. All tokens of the line so belong to words, each to one.
 
     Args:
         vocabulary: the vocabulary, which may change the case of letters, compose characters and split words.
         line: a line without a newline.
+        within: whether the text continues a line, of which it is parted by a blank.
     """
-    ids = vocabulary.encode(line)
+    begins_with_blanks = isinstance(vocabulary, DividesWords)
+    if within and isinstance(vocabulary, DividesWords):
+        ids, pieces = vocabulary.divided_within(f" {line.lstrip(' ')}")
+    else:
+        ids, pieces = vocabulary.encode(line), vocabulary.pieces(line)
     visible = _counter(vocabulary)
     sized = [(word, size) for word in split_words(line) if (size := _size(vocabulary, word, visible))]
     if not sized:
@@ -42,7 +48,7 @@ def aligned(vocabulary: Vocabulary, line: str) -> tuple[list[int], list[WrittenW
     ends = list(accumulate(size for _, size in sized))
     stops = [0] * len(sized)
     offset = current = 0
-    for index, piece in enumerate(vocabulary.pieces(line)):
+    for index, piece in enumerate(pieces):
         # a line end that the line spells out is a word of it
         text = vocabulary.token(ids[index]) if piece == "\n" else piece
         if size := visible(text):
@@ -50,7 +56,7 @@ def aligned(vocabulary: Vocabulary, line: str) -> tuple[list[int], list[WrittenW
                 current += 1
             offset += size
         # a token that ends inside a character has no text, and belongs to the word with that character
-        if text:
+        if size or (text and not begins_with_blanks):
             stops[current] = index + 1
     stops[-1] = len(ids)
     stops = list(accumulate(stops, max))

@@ -135,6 +135,25 @@ class EncodesLongTexts(Protocol):
         ...
 
 
+@runtime_checkable
+class DividesWords(Protocol):
+    """A vocabulary whose tokens are parts of words, which begin with the blanks before them."""
+
+    def divided_within(self, text: str) -> tuple[list[int], list[str]]:
+        """The ids of a text that continues a line, and the part of the text that each stands for."""
+        ...
+
+
+def encode_within(vocabulary: Vocabulary, text: str) -> list[int]:
+    """The ids of a text that continues a line; of some tokenizers they are others than at the beginning of a line.
+
+    Args:
+        vocabulary: the vocabulary.
+        text: the text, with the blanks at its beginning.
+    """
+    return vocabulary.divided_within(text)[0] if isinstance(vocabulary, DividesWords) else vocabulary.encode(text)
+
+
 def checked_id(index: int, size: int) -> int:
     """An id that is in a vocabulary; a negative one does not count from the end.
 

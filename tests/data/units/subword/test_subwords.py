@@ -8,6 +8,7 @@ import pytest
 from refrain.data import UNITS, TextOptions, text_size, vocabulary_from
 from refrain.data.text import pieces as text_pieces
 from refrain.data.text.files import whole
+from refrain.data.units.alignment import aligned
 from refrain.data.units.subword import files, tokenizers, training
 from refrain.data.units.subword.files import read_tokenizer
 from refrain.data.units.subword.training import train_pieces
@@ -277,3 +278,45 @@ def test_a_large_file_is_not_read(write, monkeypatch):
     monkeypatch.setattr(files, "LARGEST_MODEL", 10)
     with pytest.raises(DataError, match="is larger than 10 bytes"):
         read_tokenizer(write("model", b"0" * 11))
+
+
+def byte_level():
+    """A tokenizer that adds no blank at the beginning of a line."""
+    package = pytest.importorskip("tokenizers")
+    tokenizer = package.Tokenizer(package.models.BPE())
+    tokenizer.pre_tokenizer = package.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = package.decoders.ByteLevel()
+    alphabet = package.pre_tokenizers.ByteLevel.alphabet()
+    trainer = package.trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, special_tokens=["<|endoftext|>"])
+    tokenizer.train_from_iterator(TEXT.split("\n"), trainer)
+    return tokenizer.to_str()
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "byte level"])
+def test_the_pieces_within_a_line(write, kind):
+    """Where most tokenizers add a blank at the beginning of a line alone."""
+    if kind == "byte level":
+        options = {"tokens": str(write("tokenizer.json", byte_level()))}
+    else:
+        pytest.importorskip("sentencepiece")
+        options = {"pieces": 290, "piece_model": kind}
+    vocabulary = opened(write("text.txt", TEXT), **options)[0].vocabulary
+    assert vocabulary.encode("the") + vocabulary.divided_within(" cat sat")[0] == vocabulary.encode("the cat sat")
+    ids, pieces = vocabulary.divided_within("ting on\nthe mat")
+    assert len(ids) == len(pieces) and "".join(pieces) == "ting on\nthe mat"
+    assert vocabulary.decode([*vocabulary.encode("the cat sit"), *ids]) == "the cat sitting on\nthe mat"
+    assert vocabulary.divided_within("") == ([], [])
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_a_blank_that_is_a_piece_belongs_to_the_word_after_it(pieces, write, kind):
+    vocabulary = opened(write("text.txt", TEXT), pieces=290, piece_model=kind)[0].vocabulary
+    line = "the zzz the cat"
+    ids, words = aligned(vocabulary, line)
+    tokens = [[vocabulary.token(index) for index in ids[word.start : word.stop]] for word in words]
+    assert [word.text for word in words] == line.split() and words[-1].stop == len(ids)
+    assert tokens[0] == tokens[2] and all(each[0].startswith("\u2581") for each in tokens)
+    assert [word.text for word in aligned(vocabulary, line, within=True)[1]] == line.split()
+    # those at the end belong to the last word
+    ids, words = aligned(vocabulary, "the  ")
+    assert words == [("the", 0, len(ids))]

@@ -16,6 +16,8 @@ from ..protocol import Encoder, Spelling, checked_id
 from .tokenizers import TOKENIZERS, Tokenizer
 
 EOS = "<eos>"
+BEFORE = ("a", ".", "0")
+"""What a text is put after, to find its pieces within a line."""
 
 
 class SubwordVocabulary:
@@ -125,6 +127,19 @@ class SubwordVocabulary:
         for surfaces in others:
             found += ["\n", *surfaces]
         return found
+
+    def divided_within(self, text: str) -> tuple[list[int], list[str]]:
+        """The ids of a text that continues a line, and the part of the text that each stands for.
+
+        They are those after a word or sign before it, if these have the same ids as alone. Otherwise, they are those of
+        the text alone, before which most tokenizers add a blank.
+        """
+        for before in BEFORE:
+            known = self.encode(before)
+            ids = self.encode(before + text)
+            if ids[: len(known)] == known:
+                return ids[len(known) :], self.pieces(before + text)[len(known) :]
+        return self.encode(text), self.pieces(text)
 
     def _divided(self, line: str) -> tuple[list[int], list[str]]:
         """The ids of a line and the part of it that each stands for; together they are the line."""
