@@ -132,13 +132,16 @@ def test_the_order_is_as_asked(refrain, several):
 def test_the_deciding_figure():
     bits = {"nats_per_token": 0.6931471805599453, "bits_per_byte": 1.0, "perplexity": 2.0}
     assert deciding(bits) == "bits_per_byte" and deciding(bits | {"bits_per_byte": 0.5}) == "perplexity"
+    # text of ASCII has a byte for each character
+    assert deciding(bits, "character") == "perplexity" and rank(bits, "character") == 2.0
+    assert deciding(bits, "byte") == "bits_per_byte"
     assert deciding({"accuracy": 0.5, "nats_per_token": 1.0}) == "accuracy" and deciding({}) is None
     assert rank({"accuracy": 0.9}) < rank({"accuracy": 0.8}) < rank({})
     both = {"accuracy": 0.5, "span_f1": 0.4}
     assert deciding(both) == "span_f1" and rank(both) == -0.4
     assert comparable(both, "accuracy") == comparable(both, None) == {"accuracy": 0.5}
     line = {"event": "valid", **both}
-    assert watching._curve([line], "accuracy") == [0.5] and watching._curve([line], "f1") == [0.4]
+    assert watching._curve([line], "accuracy", None) == [0.5] and watching._curve([line], "f1", None) == [0.4]
     # a line of metrics, and a summary
     assert comparable(both, "f1") == both and comparable({"spans": {"f1": 0.4}}, "f1")["span_f1"] == 0.4
 

@@ -63,7 +63,7 @@ def test_what_a_user_should_know(folder):
     assert warnings_about(survey(open_word_corpus("mine", find_splits(folder)))) == [
         "train: only 11 tokens",
         # 3 of 17 and 1 of 4
-        "valid: 17.6% of the words are rarer in train than min_count or unseen there, and read as <unk>; with "
+        "valid: 17.6% of the words are rare in train, or unseen there, and read as <unk>; with "
         "data.lowercase=true, data.tokenise=true or data.unit=subword they may be fewer",
         "valid: 25.0% of the lines also occur in train",
         "valid: only 17 tokens",

@@ -104,3 +104,16 @@ def test_what_is_no_suite_is_refused(change, message):
     change(suite)
     with pytest.raises(ValueError, match=message):
         suite_from(json.loads(json.dumps(suite)), "file")
+
+
+def test_a_condition_that_is_there_twice():
+    regions = [{"region_number": 1, "content": "the"}]
+    conditions = [{"condition_name": name, "regions": regions} for name in ("a", "b", "a")]
+    predictions = [{"type": "formula", "formula": "(1;%a%) < (1;%b%)"}]
+    document = {
+        "meta": {"name": "twice"},
+        "predictions": predictions,
+        "items": [{"item_number": 4, "conditions": conditions}],
+    }
+    with pytest.raises(ValueError, match="item 4 has the condition 'a' twice"):
+        suite_from(document, "twice")

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import html.parser
 import io
+import math
 import re
 import xml.etree.ElementTree
 
@@ -206,3 +207,11 @@ def test_a_horizontal_line_far_away_makes_the_scale_logarithmic(axes):
     assert axes.get_yscale() == "linear"
     _draw(axes, Chart("Perplexity", "", [narrow], logarithmic=True, levels=[("uniform", 10_000.0)]))
     assert axes.get_yscale() == "log" and axes.get_ylim()[1] >= 10_000
+
+
+@pytest.mark.parametrize("values", [[100, 1e100], [1e-320, 1e100], [-1e100, 1e100], [0.0, 5e-324], [1e100, 1e100]])
+@pytest.mark.parametrize("options", [{}, {"logarithmic": True}, {"from_zero": True}])
+def test_the_axis_of_extreme_values(values, options):
+    scale = scale_of(values, **options)
+    assert scale.ticks and all(math.isfinite(scale.place(tick)) for tick in scale.ticks)
+    assert all(math.isfinite(scale.place(value)) for value in values if value > 1e-300 or not scale.logarithmic)

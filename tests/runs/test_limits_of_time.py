@@ -13,8 +13,9 @@ import refrain
 from refrain import recipe, runs
 from refrain.errors import UserError
 from refrain.optim import Fixed, Plateau, constant, cosine, exponential, linear
+from refrain.runs import resuming
 from refrain.storage.run_folder import RunFolder
-from refrain.training import Interrupted, PlainProgress, ending
+from refrain.training import Interrupted, PlainProgress, Position, ending
 from refrain.training.planned_end import Moment, Plan, announced, finishing, planned
 
 SMALL = (
@@ -327,3 +328,14 @@ def test_a_plan_that_has_run_out_is_not_prolonged():
     """The learning rate is zero at its end."""
     plan = Plan("max_minutes", 1, 4.0, 0.1, 13)
     assert planned(60.0, Moment(13, 5.0, 1.0, 1000, 10), plan, SCHEDULES["linear"]) is None
+
+
+@pytest.mark.parametrize(("epochs", "cleared"), [(40, True), (60, True), (None, False)])
+def test_another_number_of_epochs_is_planned_anew(build, epochs, cleared):
+    """Also where it is smaller."""
+    before = build("training.epochs=50", "training.max_minutes=1")
+    given = before if epochs is None else build(f"training.epochs={epochs}", "training.max_minutes=1")
+    position = Position(epoch=0, window=5, step=5)
+    position.plans.append(Plan("max_minutes", 5, 4.0, 0.05, 60))
+    resuming._go_on(position, before, given)
+    assert position.plans == [] if cleared else len(position.plans) == 1

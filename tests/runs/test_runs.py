@@ -16,6 +16,7 @@ from refrain.config import Data, Experiment, Model, Training
 from refrain.errors import CheckpointError, DataError, UserError
 from refrain.evaluation import evaluate, protocol_windows
 from refrain.runs.manifest import changes
+from refrain.storage.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -215,3 +216,20 @@ def test_a_resumed_run_reports_other_instructions_but_not_that_there_are_kernels
     ]
     # whether there are any is an entry of the backends, and runs of earlier versions have no such entry
     assert changes(old, {"kernels": ""}) == changes({"kernels": ""}, old) == changes({}, old) == []
+
+
+def test_a_run_that_dies_before_its_card_is_written_is_not_finished(text, tmp_path, monkeypatch):
+    """So that `resume="auto"` writes what is missing."""
+    experiment = small(text, epochs=1)
+    write_text = RunFolder.write_text
+
+    def dies(self, name, content):
+        if name == "README.md":
+            raise KeyboardInterrupt
+        return write_text(self, name, content)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(RunFolder, "write_text", dies)
+        runs.train(experiment, tmp_path / "run")
+    runs.train(experiment, tmp_path / "run", resume="auto")
+    assert {"README.md", "report.html", "summary.json"} <= {path.name for path in (tmp_path / "run").iterdir()}

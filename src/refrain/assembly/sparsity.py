@@ -138,7 +138,8 @@ def _controller(settings: Target, model: LanguageModel, lassos: Mapping[str, Uni
     controller = Controller(parameters, table, widths, removable, lassos, measure, target, settings.reached, weakest)
     if target >= controller.first:
         raise UserError(
-            f"{setting}: the model has {controller.first:,} now, which is not more than {target:,}; set a smaller one"
+            f"{setting}: the model has {controller.first:,} now, which is not more than {target:,}; set a smaller one, "
+            "or train on at this size with sparsity.target=none sparsity.group_lasso=none sparsity.freeze=units"
         )
     try:
         units = [(width, unit) for width in lassos for unit in range(widths[width])]

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from refrain.runs.groups import Group
 
 
+FEW_LINES = 30
+"""A text of fewer lines has a note."""
+
+
 class Comparison(NamedTuple):
     """What is compared, and how.
 
@@ -189,6 +193,11 @@ def _test(one: Measured, reference: Measured, name: str, comparison: Comparison)
         raise DataError(
             f"{name}: reads {len(one.values):,} lines, and the model that it is compared with reads "
             f"{len(reference.values):,}; compare models that read the same lines"
+        )
+    if len(one.values) < FEW_LINES:
+        log(
+            f"note: {name}: the interval and the p-value are of {len(one.values)} lines, which do not tell how far "
+            f"other texts would differ; give a text of at least {FEW_LINES} lines"
         )
     more: Any = {"resamples": comparison.resamples, "seed": comparison.seed}
     return paired_bootstrap(one.values, reference.values, reference.sizes, **more).document()

@@ -96,7 +96,7 @@ def _row(name: str, entry: "RunEntry", origin: str) -> list[str]:
     from refrain.runs.figure_names import deciding, text_of_figure
 
     found = _document(name, entry, origin)
-    figure = deciding(entry.test)
+    figure = deciding(entry.test, entry.unit)
     return [
         name,
         found["kind"] if found["kind"] == "tagger" else f"{found['unit']}s",

@@ -53,7 +53,7 @@ def _sorted(entries: "list[RunEntry]", order: Order) -> "list[RunEntry]":
 
     keys: dict[str, Any] = {
         "name": lambda entry: 0,
-        "figure": lambda entry: order_of(entry.valid, _part(entry.settings, "data").get("unit")),
+        "figure": lambda entry: order_of(entry.valid, entry.unit),
         "changed": lambda entry: -entry.changed,
         "time": lambda entry: -(entry.seconds or 0),
         "size": lambda entry: -entry.bytes,
@@ -73,8 +73,8 @@ def _row(entry: "RunEntry", folder: Path) -> list[str]:
         _model(entry.settings),
         "-" if entry.parameters is None else f"{entry.parameters:,}",
         _epochs(entry),
-        deciding_text(entry.valid),
-        deciding_text(entry.test),
+        deciding_text(entry.valid, entry.unit),
+        deciding_text(entry.test, entry.unit),
         f"{entry.bytes / 1e6:,.1f} MB" if entry.bytes >= 1e6 else f"{entry.bytes / 1e3:,.0f} kB",
         "-" if entry.seconds is None else duration(entry.seconds),
         time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.changed)) if entry.changed else "-",

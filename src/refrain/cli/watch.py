@@ -148,7 +148,8 @@ def _row(run: "LiveRun", folder: Path) -> dict[str, str]:
     seconds = [run.epoch_seconds_left, run.seconds_left, entry.seconds]
     left = ["-" if value is None else duration(value) for value in seconds]
     speed = "-" if run.tokens_per_second is None or entry.state != "running" else f"{run.tokens_per_second:,.0f}"
-    cells = [_name(run, folder), entry.state, epoch, _loss(run), deciding_text(entry.valid), speed, *left, _what(run)]
+    valid = deciding_text(entry.valid, entry.unit)
+    cells = [_name(run, folder), entry.state, epoch, _loss(run), valid, speed, *left, _what(run)]
     return dict(zip(HEAD, cells, strict=True))
 
 
@@ -158,7 +159,7 @@ def _loss(run: "LiveRun") -> str:
 
     if run.entry.task == "tagger" and isinstance(run.train.get("nats_per_token"), float):
         return f"{run.train['nats_per_token']:.4f} nats"
-    return deciding_text(run.train)
+    return deciding_text(run.train, run.entry.unit)
 
 
 def _what(run: "LiveRun") -> str:

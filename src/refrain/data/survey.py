@@ -68,7 +68,11 @@ def warnings_about(figures: dict[str, Any]) -> list[str]:
     )
     for name, split in figures["splits"].items():
         if split["unseen"] > MANY * split["tokens"]:
-            cause = "rarer than min_count" if name == "train" else "rarer in train than min_count or unseen there"
+            cause = (
+                "outside the vocabulary (see data.min_count and data.max_words)"
+                if name == "train"
+                else "rare in train, or unseen there"
+            )
             lines.append(
                 f"{name}: {split['unseen'] / split['tokens']:.1%} of the {unit}s are {cause}, and read as {unknown}"
                 f"{remedy}"

@@ -89,13 +89,14 @@ def suite_from(document: Any, name: str) -> Suite:
 
 
 def _item(given: Any, number: int) -> Item:
-    conditions = {
-        str(each["condition_name"]): [
-            Region(str(part["region_number"]), str(part["content"])) for part in each["regions"]
-        ]
-        for each in given["conditions"]
-    }
-    return Item(str(given.get("item_number", number)), conditions)
+    item = str(given.get("item_number", number))
+    conditions: dict[str, list[Region]] = {}
+    for each in given["conditions"]:
+        name = str(each["condition_name"])
+        if name in conditions:
+            raise ValueError(f"item {item} has the condition {name!r} twice")
+        conditions[name] = [Region(str(part["region_number"]), str(part["content"])) for part in each["regions"]]
+    return Item(item, conditions)
 
 
 def score_suite(model: "Network | Reader", vocabulary: "Vocabulary", suite: Suite) -> Iterator[ItemScore]:

@@ -48,8 +48,9 @@ def figure_rows(summary: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """
     measured: dict[tuple[str, str], dict[str, Any]] = {}
     for split in ("valid", "test"):
-        for figure in (summary[split], summary["exact"][split]):
-            if figure is not None:
+        for figure in (summary.get(split), (summary.get("exact") or {}).get(split)):
+            # in a file that another program has written, they may be missing
+            if isinstance(figure, dict) and {"protocol", "tokens"} <= figure.keys():
                 measured.setdefault((split, figure["protocol"]), with_infinity(figure))
     columns = {key: title for key, title in COLUMNS.items() if any(figure.get(key) for figure in measured.values())}
     if "unknown" not in columns:

@@ -15,6 +15,7 @@ from refrain.optim import EarlyStop
 from refrain.storage.checkpoint import Checkpoint
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Position, Task
+from refrain.training.planned_end import Plan
 from refrain.training.resume import pack
 
 from .config_document import experiment_from
@@ -54,7 +55,9 @@ def changed_words(own: AnyExperiment, given: AnyExperiment) -> list[str]:
     return [f"{name} is {new!r} from here on (was {old!r})" for name, old, new in differences(own, given)]
 
 
-def notes_on(before: AnyExperiment, after: AnyExperiment, position: Position, task: Task) -> list[str]:
+def notes_on(
+    before: AnyExperiment, after: AnyExperiment, position: Position, task: Task, plan: Plan | None
+) -> list[str]:
     """Describe what a change of settings does to schedules that have begun already, a line for each.
 
     Args:
@@ -62,14 +65,15 @@ def notes_on(before: AnyExperiment, after: AnyExperiment, position: Position, ta
         after: the settings with which the run is resumed.
         position: the position from which it continues.
         task: the task, built from `after`.
+        plan: the planned end of the run so far.
     """
     changed = {name for name, _, _ in differences(before, after)}
     longer = before.training.epochs != after.training.epochs
     schedule = after.training.schedule.kind
     notes = []
     if (longer and schedule in ("linear", "cosine")) or any(name.startswith("training.schedule.") for name in changed):
-        old = _rate(before, position, task)
-        new = _rate(after, position, task)
+        old = _rate(before, position, task, plan)
+        new = _rate(after, position, task, position.plan)
         count = after.training.epochs
         length = f" over {count} epoch{'s' * (count > 1)}" if schedule in ("linear", "cosine") else ""
         notes.append(
@@ -85,14 +89,14 @@ def notes_on(before: AnyExperiment, after: AnyExperiment, position: Position, ta
     return notes
 
 
-def _rate(experiment: AnyExperiment, position: Position, task: Task) -> float:
+def _rate(experiment: AnyExperiment, position: Position, task: Task, plan: Plan | None) -> float:
     """The learning rate of a schedule that does not depend on validations, at a position."""
-    epochs = experiment.training.epochs
+    epochs, schedule = experiment.training.epochs, build_schedule(experiment.training.schedule)
+    if plan is not None:
+        return experiment.training.learning_rate * plan.rate_factor(position.step, epochs, schedule)
     part = position.window / len(task.windows(position.epoch)) if position.window else 0.0
     progress = min((position.epoch + part) / epochs, 1.0)
-    return experiment.training.learning_rate * build_schedule(experiment.training.schedule).factor(
-        position.epoch, progress
-    )
+    return experiment.training.learning_rate * schedule.factor(position.epoch, progress)
 
 
 def record(

@@ -47,11 +47,12 @@ def comparable(figures: Mapping[str, Any], best_by: Any) -> dict[str, Any]:
     return rest if best_by != "f1" or f1 is None else {**rest, "span_f1": f1}
 
 
-def deciding(figures: Mapping[str, Any]) -> str | None:
+def deciding(figures: Mapping[str, Any], unit: Any = None) -> str | None:
     """The name of the figure that decides.
 
     Args:
         figures: the figures of a text, as `comparable` returns them.
+        unit: the setting `data.unit`; where it is None, a token is taken for a byte if the figures agree with that.
 
     Returns:
         `span_f1`, `accuracy`, `bits_per_byte` where a token is a byte, `perplexity`, or None without figures.
@@ -59,14 +60,16 @@ def deciding(figures: Mapping[str, Any]) -> str | None:
     if figures.get("accuracy") is not None:
         return "accuracy" if figures.get("span_f1") is None else "span_f1"
     bits, nats = figures.get("bits_per_byte"), figures.get("nats_per_token")
-    if bits is not None and nats is not None and math.isclose(bits, nats / math.log(2), rel_tol=1e-9):
+    # characters of ASCII have a byte each, too
+    bytewise = bits is not None and nats is not None and math.isclose(bits, nats / math.log(2), rel_tol=1e-9)
+    if bytewise and unit in (None, "byte"):
         return "bits_per_byte"
     return None if figures.get("perplexity") is None else "perplexity"
 
 
-def rank(figures: Mapping[str, Any]) -> float:
-    """A number that is lower for better figures, and infinite without any, to sort by."""
-    name = deciding(figures)
+def rank(figures: Mapping[str, Any], unit: Any = None) -> float:
+    """A number that is lower for better figures, and infinite without any, to sort by; see `deciding`."""
+    name = deciding(figures, unit)
     if name is None:
         return math.inf
     value = float(figures[name])
@@ -81,8 +84,8 @@ def order(figures: Mapping[str, Any], unit: Any) -> tuple[bool, str, str, float]
         unit: the setting `data.unit`, whose perplexities are of something else than those of another unit; None for a
             tagger.
     """
-    name = deciding(figures)
-    return name is None, name or "", str(unit or ""), rank(figures)
+    name = deciding(figures, unit)
+    return name is None, name or "", str(unit or ""), rank(figures, unit)
 
 
 def text_of_figure(name: str, value: float | None) -> str:
@@ -97,12 +100,13 @@ def text_of_figure(name: str, value: float | None) -> str:
     return perplexity_text(value) if name == "perplexity" else DIGITS[name].format(value)
 
 
-def deciding_text(figures: Mapping[str, Any]) -> str:
+def deciding_text(figures: Mapping[str, Any], unit: Any = None) -> str:
     """The figure that decides as people read it, with its unit where that is not plain; `-` without one.
 
     Args:
         figures: the figures of a text.
+        unit: see `deciding`.
     """
-    name = deciding(figures)
+    name = deciding(figures, unit)
     units = {"bits_per_byte": " bits/byte", "span_f1": " F1"}
     return "-" if name is None else text_of_figure(name, figures[name]) + units.get(name, "")

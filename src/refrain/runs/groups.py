@@ -61,7 +61,7 @@ class Group(NamedTuple):
             split: `valid` or `test`.
         """
         found = [figures for run in self.runs if (figures := getattr(run.entry, split))]
-        names = {deciding(figures) for figures in found}
+        names = {deciding(figures, self.runs[0].entry.unit) for figures in found}
         if len(names) != 1 or None in names:
             return {}
         (name,) = names
@@ -181,7 +181,7 @@ def _order(group: Group) -> tuple[bool, str, str, float]:
     if not with_figures:
         return order({}, unit)
     missing, name, scale, _ = order(with_figures[0], unit)
-    return missing, name, scale, fmean(map(rank, with_figures))
+    return missing, name, scale, fmean(rank(figures, unit) for figures in with_figures)
 
 
 def differing(groups: Sequence[Group]) -> list[str]:

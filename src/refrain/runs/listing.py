@@ -72,6 +72,12 @@ class RunEntry(NamedTuple):
     compressed: Mapping[str, str] = MappingProxyType({})
     ended_by: str = ""
 
+    @property
+    def unit(self) -> Any:
+        """The setting `data.unit`; None for a tagger, and where it is not known."""
+        data = self.settings.get("data")
+        return data.get("unit") if isinstance(data, dict) else None
+
 
 def find_runs(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
     """The run folders at a path or below it, sorted by name. Links to folders are not followed.

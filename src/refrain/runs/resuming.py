@@ -117,9 +117,10 @@ def resume(
         task.ranks = ranks
         position, state = _restored(run, task, checkpoint, given, own_name(document))
         before = before_change(checkpoint)
+        plan = position.plan
         _go_on(position, before, given)
         ending = begin_to_finish(task, position, given, run.path) if finish else []
-        notes = notes_on(before, given, position, task)
+        notes = notes_on(before, given, position, task, plan)
         # every rank has read the checkpoint before rank 0 changes the folder
         ranks.wait()
         if ranks.first:
@@ -134,12 +135,11 @@ def resume(
 
 def _go_on(position: Position, before: AnyExperiment, given: AnyExperiment) -> None:
     """Take back that the run was stopped, and its planned end, where other settings let it go on. In place."""
-    if not continues(before, given):
-        return
+    goes_on = continues(before, given)
     # a run that was interrupted on its way to a planned end goes on to it, unless its length changes
-    if position.stopped or changes_length(before, given):
+    if (goes_on and position.stopped) or (changes_length(before, given) and (goes_on or not position.stopped)):
         position.plans.clear()
-    position.stopped = False
+    position.stopped &= not goes_on
 
 
 def _existing(out: str | Path) -> RunFolder:

@@ -80,8 +80,9 @@ def train_to_the_end(
     if failures():
         summary["failed_kernels"] = failures()
     if task.ranks.first:
-        run.write_json("summary.json", summary)
+        # the summary, by which the run is known to be finished, comes after the card
         run.write_text("README.md", kind.card(summary, experiment, read_manifest(run)))
+        run.write_json("summary.json", summary)
         write_report(run, task.model, report.log)
     return summary
 

@@ -80,7 +80,7 @@ def live_run(entry: RunEntry, now: float) -> LiveRun:
         tokens_per_second=finite_number(trained.get("tokens_per_second")),
         epoch_seconds_left=epoch_seconds_left,
         seconds_left=seconds_left,
-        curve=_curve(lines, training.get("best_by") if isinstance(training, dict) else None),
+        curve=_curve(lines, training.get("best_by") if isinstance(training, dict) else None, entry.unit),
     )
 
 
@@ -95,7 +95,7 @@ def _lines(run: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _curve(lines: list[dict[str, Any]], best_by: Any) -> list[float]:
+def _curve(lines: list[dict[str, Any]], best_by: Any, unit: Any) -> list[float]:
     validations = [comparable(line, best_by) for line in lines if line.get("event") == "valid"]
-    name = deciding(validations[-1]) if validations else None
+    name = deciding(validations[-1], unit) if validations else None
     return [float(line[name]) for line in validations if name and finite_number(line.get(name)) is not None]

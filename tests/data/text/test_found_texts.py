@@ -407,3 +407,18 @@ def test_what_a_survey_says_of_odd_text(write):
     assert "train: has 3 lines outside of the normal form NFC; data.normalise=nfc" in notes
     assert "valid: reads 1 word as <unk>, which does not occur in train" in notes
     assert "train with data.min_count=2" in notes
+
+
+@pytest.mark.parametrize("inner", ["a b\n".encode("utf-16"), gzip.compress(b"a b\n"), b"PK\x03\x04" + bytes(60)])
+def test_what_was_unpacked_as_bytes_is_no_text(write, inner):
+    """Whether it is refused does not depend on the cache."""
+    path = write("text.txt.gz", gzip.compress(inner * 40))
+    byte_file(path)
+    with pytest.raises(DataError) as cached:
+        text_file(path)
+    again = write("other/text.txt.gz", gzip.compress(inner * 40, compresslevel=1))
+    with pytest.raises(DataError) as fresh:
+        text_file(again)
+    assert str(cached.value).replace(str(path), "") == str(fresh.value).replace(str(again), "")
+    if inner[:2] == b"\xff\xfe":
+        assert "zcat text.txt.gz | iconv -f UTF-16 -t UTF-8 > text.utf8.txt" in str(fresh.value)

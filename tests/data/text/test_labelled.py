@@ -117,3 +117,28 @@ def test_a_folder_as_a_text(folder):
         read_labelled(None)
     with pytest.raises(UserError, match=r"^errors: must be one of strict, replace \(got 'ignore'\)$"):
         read_labelled(folder, "ignore")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "remedy"),
+    [
+        ("train.csv", "label,sentence\n1,good, but far too long\n", "put a text with commas in quotes"),
+        ("train.tsv", "label\tsentence\n0\ta\tb\n", "replace the tabs inside of texts"),
+        ("train.txt", "1\tgood\n0\ta\tb\n", "replace the tabs inside of texts"),
+    ],
+)
+def test_a_text_with_a_separator_of_its_own_is_not_cut(folder, write, name, content, remedy):
+    (folder / "train_binary_sent.csv").unlink()
+    write(name, content)
+    with pytest.raises(DataError, match=rf"{name}:2: 3 columns, where the first line has 2; {remedy}"):
+        read_labelled(folder)
+    # empty ones at the end are those of a table program
+    head, between = content.splitlines()[0], "," if name.endswith(".csv") else "\t"
+    write(name, "\n".join([head, f"1{between}good{between * 2}", f"0{between}bad{between}", ""]))
+    assert read_labelled(folder)["train"].texts[-2:] == ["good", "bad"]
+
+
+def test_a_table_in_another_encoding(folder, write):
+    write("train_binary_sent.csv", CSV.replace("Bad", "Mal\u00e9").encode("latin-1"))
+    with pytest.raises(UserError, match="iconv -f LATIN1"):
+        read_labelled(folder)

@@ -1,10 +1,11 @@
 """Splits are found in PTB and WikiText style, and what is missing or ambiguous is named."""
 
 import errno
+import sys
 
 import pytest
 
-from refrain.data import find_splits
+from refrain.data import find_byte_splits, find_splits
 from refrain.data.text.files import Span, whole
 from refrain.data.text.splits import fractions_of
 from refrain.errors import DataError
@@ -118,3 +119,19 @@ def test_a_text_is_cut_where_the_shares_add_up_to_a_round_number():
     assert fractions_of((0.9, 0.05)) == (0.9, 0.95)
     # a third and the rest: nothing is left for the test split
     assert fractions_of((1 / 3, 1 - 1 / 3)) == (1 / 3,)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+@pytest.mark.parametrize("find", [find_splits, find_byte_splits])
+def test_a_link_to_a_file_that_was_not_fetched(write, find):
+    """As git-annex and DVC leave them: the text is not read without it."""
+    folder = write("corpus/train-1.txt", "a b\n" * 50).parent
+    for name in ("valid.txt", "test.txt"):
+        write(f"corpus/{name}", "a b\n" * 50)
+    link = folder / "train-2.txt"
+    link.symlink_to("gone.txt")
+    with pytest.raises(DataError, match=r"train-2\.txt: is a link to a file that does not exist"):
+        find(folder)
+    link.unlink()
+    (folder / "notes").symlink_to("gone")
+    assert find(folder)

@@ -68,14 +68,17 @@ def named_entries(folder: Path, reads: Reads | None = None) -> dict[str, list[En
     """
     found: dict[str, list[Entry]] = {}
     for path in sorted((folder / name for name in visible(folder)), key=natural):
-        if not (path.is_file() or path.is_dir()):
-            continue
         words = set(re.findall(r"[^\W\d_]+", path.name.lower()))
         splits = [split for split, spellings in SPELLINGS.items() if words.intersection(spellings)]
         if not splits:
             continue
         entry = _entry(path, next(word for word in SPELLINGS[splits[0]] if word in words))
         if entry.ending != FOLDER and reads is not None and not reads(entry.ending):
+            continue
+        if not (path.is_file() or path.is_dir()):
+            # such as a file that git-annex or DVC has not fetched
+            if path.is_symlink():
+                raise DataError(f"{path}: is a link to a file that does not exist; fetch the file, or remove the link")
             continue
         if len(splits) > 1:
             raise DataError(f"{path}: could be the {splits[0]} or the {splits[1]} text; rename it")

@@ -24,7 +24,8 @@ PACKINGS: dict[Packing, tuple[bytes, ...]] = {
     "zstd": (b"\x28\xb5\x2f\xfd",),
 }
 # the endings of such files
-PACKED_ENDINGS = (".gz", ".bz2", ".xz", ".zst", ".zstd")
+_UNPACK = {".gz": "zcat", ".bz2": "bzcat", ".xz": "xzcat", ".zst": "zstdcat", ".zstd": "zstdcat"}
+PACKED_ENDINGS = tuple(_UNPACK)
 
 # the marks of other files, each with what it is and what to do; UTF-32 comes before UTF-16, whose mark begins like it
 _UNICODE = (
@@ -131,6 +132,10 @@ def _other_encoding(path: Path | str, name: str, how: str) -> DataError:
 def _conversion(path: Path | str, encoding: str) -> str:
     """The command that converts a file to UTF-8."""
     file = Path(path)
+    if (unpack := _UNPACK.get(file.suffix.lower())) is not None:
+        plain = Path(file.stem)
+        name = shlex.quote(f"{plain.stem}.utf8{plain.suffix}")
+        return f"{unpack} {shlex.quote(file.name)} | iconv -f {encoding} -t UTF-8 > {name}"
     # what comes through a pipe or standard input has no name
     names = f" {shlex.quote(file.name)} > {shlex.quote(f'{file.stem}.utf8{file.suffix}')}" if file.suffix else ""
     return f"iconv -f {encoding} -t UTF-8{names}"

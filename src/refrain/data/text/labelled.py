@@ -11,7 +11,7 @@ from refrain.errors import DataError, InvalidUTF8Error, quantity, shown
 from refrain.storage.regular_files import open_regular
 
 from .csv_rows import csv_rows
-from .forms import HEAD_BYTES, check_text, packing_of
+from .forms import HEAD_BYTES, check_text, invalid_remedy, packing_of
 from .splits import SPELLINGS, SPLITS
 
 LABELS = ("label", "class", "sentiment", "target")
@@ -103,7 +103,7 @@ def _read(path: Path, errors: Literal["strict", "replace"]) -> Labelled:
         raise DataError(f"{path}: {error.strerror}; give a table that can be read") from None
     except UnicodeDecodeError as error:
         raise InvalidUTF8Error(
-            f"{path}: invalid UTF-8 at byte {error.start} (0x{error.object[error.start]:02x}); correct the file"
+            f"{path}: invalid UTF-8 at byte {error.start} (0x{error.object[error.start]:02x}); {invalid_remedy(path)}"
         ) from None
     rows = _rows(path, text)
     number, first = next(rows, (0, None))
@@ -125,6 +125,12 @@ def _read(path: Path, errors: Literal["strict", "replace"]) -> Labelled:
         if len(row) <= max(label, column):
             raise DataError(
                 f"{path}:{number}: {quantity(len(row), 'column')}, at least {max(label, column) + 1} are needed"
+            )
+        # a text that is cut at a comma or a tab of its own
+        if any(cell.strip() for cell in row[len(first) :]):
+            remedy = "put a text with commas in quotes" if path.suffix == ".csv" else "replace the tabs inside of texts"
+            raise DataError(
+                f"{path}:{number}: {quantity(len(row), 'column')}, where the first line has {len(first)}; {remedy}"
             )
         labelled.labels.append(row[label].strip())
         labelled.texts.append(row[column])

@@ -180,6 +180,10 @@ def _unpacked(path: Path, spans: Spans, packing: Packing, log: Log, *, text: boo
     check_owner(folder)
     try:
         size = (folder / name).stat().st_size
+        if text:
+            # it may have been unpacked as bytes
+            with (folder / name).open("rb") as unpacked:
+                _check_unpacked(unpacked.read(HEAD_BYTES), path, packing)
     except OSError as error:
         raise DataError(f"{folder}: the unpacked text is damaged ({error.strerror}); delete this folder") from None
     if not size:

@@ -32,15 +32,19 @@ class Scale(NamedTuple):
         return (value - self.low) / (self.high - self.low)
 
 
+SMALLEST = 1e-100
+"""A number that is smaller is shown as zero."""
+
+
 def scale_of(values: Sequence[float], *, logarithmic: bool = False, from_zero: bool = False) -> Scale:
     """The axis for some values.
 
     Args:
-        values: finite numbers, at least one.
+        values: numbers of at most 1e100, at least one.
         logarithmic: whether the scale may be logarithmic; it is if the values are positive and far apart.
         from_zero: whether a linear scale begins at zero.
     """
-    low, high = min(values), max(values)
+    low, high = (0.0 if abs(value) < SMALLEST else value for value in (min(values), max(values)))
     if logarithmic and low > 0 and high > LOGARITHMIC_FROM * low:
         return _logarithmic(low, high)
     if from_zero:

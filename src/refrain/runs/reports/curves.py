@@ -174,7 +174,7 @@ def _main(run: RunData, line: Mapping[str, Any]) -> Iterator[tuple[Quantity, flo
     chart, key = PERPLEXITY, "perplexity"
     if run.is_tagger:
         chart, key = "Nats per word", "nats_per_token"
-    elif deciding(line) == "bits_per_byte":
+    elif deciding(line, run.compared.entry.unit) == "bits_per_byte":
         chart, key = "Bits per byte", "bits_per_byte"
     if (value := _real(line.get(key))) is not None:
         yield Quantity(chart, which, logarithmic=True), value

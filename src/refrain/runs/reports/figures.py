@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from refrain.config import Experiment, TaggerExperiment
@@ -38,7 +39,7 @@ def tiles(run: RunData) -> list[Tile]:
     found = []
     for split in ("test", "valid"):
         figure = run.figure(split)
-        if (name := deciding(figure)) is not None:
+        if (name := deciding(figure, run.compared.entry.unit)) is not None:
             found.append(Tile(f"{SPLITS[split]} {NAMES[name]}", text_of_figure(name, figure[name]), _note(run, split)))
     spans = run.figure("test").get("spans") or run.figure("valid").get("spans")
     if isinstance(spans, dict) and number(spans.get("f1")) is not None:
@@ -117,13 +118,15 @@ def _ledger(run: RunData) -> list[Block]:
     here = []
     for split in ("valid", "test"):
         figure = run.figure(split)
-        if (deciding_name := deciding(figure)) is not None:
+        if (deciding_name := deciding(figure, run.compared.entry.unit)) is not None:
             protocol = f" (protocol {figure['protocol']})" if figure.get("protocol") else ""
             value = text_of_figure(deciding_name, figure[deciding_name])
             here.append(f"{SPLITS[split].lower()} {NAMES[deciding_name]} {value}{protocol}")
     # where the corpus lies is no difference
     count = sum(row[0] != "data.corpus" for row in other_settings(run)[1])
     other = f", with {count} other setting{'s' * (count > 1)}" if count else ""
+    # the published figures are of one text; one of the same name is taken for that
+    other += f", on the text {Path(run.experiment.data.corpus).name}"
     rows.append([f"this run{other}", ", ".join(here) or "not measured yet"])
     return [
         Table(

@@ -18,6 +18,8 @@ from ..listing import METRICS_LIMIT
 SAMPLE_BYTES = 4000
 MOST_SAMPLES = 30
 RECIPE_BYTES = 1 << 16
+LARGEST = 1e100
+"""The largest number that is shown; a perplexity beyond it is as good as infinite."""
 
 
 class RunData(NamedTuple):
@@ -85,10 +87,10 @@ def read_run(path: Path) -> RunData:
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or None for anything else."""
+    """A finite number that a picture can show, or None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if math.isfinite(value) else None
+    return value if abs(value) <= LARGEST else None
 
 
 def _document(path: Path) -> dict[str, Any]:
