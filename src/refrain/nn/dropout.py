@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .columns import Part, present_part
+from .random_bits import draw_bits
 
 
 def checked_rate(rate: float) -> float:
@@ -60,21 +61,6 @@ def _drawn(shape: Sequence[int], rate: float, like: Tensor) -> Tensor:
     dropped = min(round(rate * 2**16), 2**16 - 1)
     kept = draws.view(torch.int16)[:count].view(tuple(shape)) >= dropped - 2**15
     return kept.to(like.dtype).mul_(2**16 / (2**16 - dropped))
-
-
-def draw_bits(draws: Tensor) -> None:
-    """Fill a tensor of int64 with random bits from the global generator, also in code that torch compiles."""
-    if torch.compiler.is_compiling():
-        _draw_bits(draws)
-    else:
-        draws.random_(-(2**63), None)
-
-
-@torch.library.custom_op("refrain::draw_bits", mutates_args=("draws",), tags=(torch.Tag.nondeterministic_seeded,))
-def _draw_bits(draws: Tensor) -> None:
-    # The compiler cannot trace `random_`. It would merge two calls that return tensors of one size, so that two layers
-    # shared a mask; it does not merge calls that change their argument.
-    draws.random_(-(2**63), None)
 
 
 class Dropout(nn.Dropout):

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .dropout import draw_bits
 from .kernels.backend import outside_compiler
 from .kernels.call import call
+from .random_bits import draw_bits
 
 # the constants of SplitMix64 as signed integers
 STEP, FIRST, SECOND = -7046029254386353131, -4658895280553007687, -7723592293110705685

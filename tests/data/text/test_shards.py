@@ -9,7 +9,7 @@ import pytest
 
 from refrain.data import ByteStream, find_byte_splits
 from refrain.data.text.files import Span, whole
-from refrain.data.text.folders import natural
+from refrain.data.text.natural_order import natural
 from refrain.data.text.shards import is_pattern, names_splits, one_text
 from refrain.errors import DataError
 

@@ -11,6 +11,7 @@ from refrain.errors import DataError, MissingSplitError, quantity
 
 from .files import Span, Spans
 from .forms import PACKED_ENDINGS
+from .natural_order import natural
 
 SPLITS = ("train", "valid", "test")
 SPELLINGS = {
@@ -207,19 +208,6 @@ def left_out(every: Iterable[Path], files: Iterable[Path], folder: Path) -> str:
 def all_files(folder: Path) -> str:
     """The pattern of all files below a folder, quoted for a shell."""
     return quote(f"{folder}/**")
-
-
-def natural(path: Path) -> tuple[list[list[str | int]], str]:
-    """A key that sorts paths name by name with their numbers by value, so that part-9 comes before part-10.
-
-    Names that differ in the zeros before a number alone have an order of their own, so that every machine reads files
-    in the same order.
-    """
-    numbers: list[list[str | int]] = [
-        [int(piece) if index % 2 else piece for index, piece in enumerate(re.split(r"([0-9]{1,18})", part))]
-        for part in path.parts
-    ]
-    return numbers, str(path)
 
 
 def visible(folder: Path) -> list[str]:

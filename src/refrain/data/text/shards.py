@@ -11,7 +11,8 @@ from refrain.arguments import path_of
 from refrain.errors import DataError, quantity
 
 from .files import Spans, cut_points, line_blocks, part_of, place_of, size_of
-from .folders import SPLITS, Log, files_of_splits, files_under, missing, named_entries, natural, readable
+from .folders import SPLITS, Log, files_of_splits, files_under, missing, named_entries, readable
+from .natural_order import natural
 from .packed import byte_file
 from .splits import SHARES, choose, fractions_of
 
