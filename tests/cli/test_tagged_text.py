@@ -525,7 +525,7 @@ def test_a_table_of_taggers_has_the_f1_of_spans(refrain, named):
     assert [run["spans"]["f1"] for run in refrain("evaluate", first, second, "--json").json["runs"]] == [1.0, 1.0]
 
 
-def test_sentences_with_their_tags_in_another_column(refrain, named, write):
+def test_sentences_with_their_tags_in_another_column(refrain, mistake, named, write):
     first, second, data = named
     rows = [line.split(" ") for line in (data / "eng.test").read_text().splitlines()[2:]]
     other = write("other.txt", "".join(" ".join(["x", *row[::-1]]) + "\n" if len(row) == 3 else "\n" for row in rows))
@@ -535,6 +535,8 @@ def test_sentences_with_their_tags_in_another_column(refrain, named, write):
     figure = refrain("evaluate", first, *columns, "--json").json
     own = refrain("evaluate", first, "--json").json
     assert figure["spans"] == own["spans"] and figure["seen"] == own["seen"] and figure["tags"] == own["tags"]
+    for command in (["evaluate", first, "--data", other], ["data", "check", other, "--unit", "tag"]):
+        mistake(2, [*command, "--word-column", "foo"], "--word-column must be auto or a number from 1 on (got 'foo')")
     found = refrain("compare", first, second, *columns, "--json").json["groups"]
     assert found[0]["text"]["accuracy"] == 1.0
 

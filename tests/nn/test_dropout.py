@@ -431,3 +431,25 @@ def test_rows_of_a_weight_of_any_shape():
         assert weight.shape == shape
         dropped = weight.reshape(16, -1) == 0
         assert 0 < dropped.all(dim=1).sum() < 16 and torch.equal(dropped.all(dim=1), dropped.any(dim=1))
+
+
+def test_a_mask_drawn_for_the_next_use_is_so_after_loading_too():
+    layer, other = VariationalDropout(0.5), VariationalDropout(0.5)
+    layer(torch.ones(2, D))
+    layer.resample()
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(other(torch.ones(2, D)), layer(torch.ones(2, D)))
+    other.load_state_dict(layer.state_dict())
+    assert other(torch.ones(7, D)).shape == (7, D)
+
+
+def test_an_averaged_model_made_after_the_first_use():
+    """Whose buffers torch copies pair by pair."""
+    layer = LSTMCell(D, D, recurrent_transform=WeightDropout(0.5, held=True))
+    layer(torch.ones(B, D))
+    averaged = torch.optim.swa_utils.AveragedModel(layer)
+    for _ in range(2):
+        layer.resample()
+        layer(torch.ones(B, D))
+        averaged.update_parameters(layer)
+    assert torch.equal(averaged.module.recurrent_transform.held.mask, layer.recurrent_transform.held.mask)

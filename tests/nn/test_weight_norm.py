@@ -123,5 +123,5 @@ def test_folding_leaves_what_it_does_not_know():
 
 @pytest.mark.parametrize("shape", [(H,), (H, I, 2), (H + 1, I)])
 def test_a_weight_that_does_not_fit(shape):
-    with pytest.raises(ValueError, match=rf"WeightNorm\({H}\) needs a weight"):
+    with pytest.raises(ValueError, match=rf"WeightNorm\({H}\) needs a matrix"):
         WeightNorm(H)(torch.ones(shape))

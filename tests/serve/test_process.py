@@ -1,5 +1,6 @@
 """The command `refrain serve` as a process: its socket, its streams, its signals and its exit status."""
 
+import contextlib
 import http.client
 import json
 import multiprocessing
@@ -7,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 
 import pytest
@@ -197,27 +199,83 @@ def test_the_clients_of_the_benchmark_count_every_answer(started):
     assert refused.errors == len(refused.seconds) > 0
 
 
+@pytest.fixture
+def lines_in_work(tiny_run, tmp_path):
+    """A server over standard streams that is in the middle of a stream: its process, and the end of its output."""
+
+    @contextlib.contextmanager
+    def serving(seconds, tokens):
+        given, source = multiprocessing.Pipe(duplex=False)
+        reader, writer = multiprocessing.Pipe(duplex=False)
+        words = ["serve", tiny_run, "--stdio", "--stop-seconds", str(seconds)]
+        with command_process(words, stdin=given, stdout=writer, stderr=tmp_path / "err") as process:
+            writer.close()
+            request = {"id": 2, "operation": "generate", "request": {"tokens": tokens, "stream": True}}
+            os.write(source.fileno(), json.dumps(request).encode() + b"\n")
+            assert b'"event"' in os.read(reader.fileno(), 1 << 10)
+            yield process, reader
+        source.close()
+
+    return serving
+
+
+def fill(reader):
+    """Wait until a pipe that nobody reads is full, so that the next write waits for a reader."""
+    import fcntl
+    import termios
+
+    before, size = -1, 0
+    while size != before or size < 1 << 15:
+        time.sleep(0.3)
+        before, size = size, int.from_bytes(fcntl.ioctl(reader.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def signalled(process, number):
+    """Send a signal; the exit status with which it ends. A shell in the background lets the tests ignore Ctrl-C."""
+    number = signal.SIGTERM if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else number
+    os.kill(process.pid, number)
+    return 128 + number
+
+
+def rest_of(reader):
+    """All that a process writes to its end."""
+    found = b""
+    while part := os.read(reader.fileno(), 1 << 16):
+        found += part
+    return found
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("seconds", [0, 60])
-def test_lines_in_work_when_a_signal_comes(tiny_run, tmp_path, number, seconds):
+@pytest.mark.parametrize(("seconds", "tokens"), [(0, 2000), (60, 300)])
+def test_lines_in_work_when_a_signal_comes(lines_in_work, tmp_path, number, seconds, tokens):
     """They are answered, or refused after `--stop-seconds`, and the process ends by itself, not by an abort."""
-    given, source = multiprocessing.Pipe(duplex=False)
-    reader, writer = multiprocessing.Pipe(duplex=False)
-    words = ["serve", tiny_run, "--stdio", "--stop-seconds", str(seconds)]
-    with command_process(words, stdin=given, stdout=writer, stderr=tmp_path / "err") as process:
-        os.write(source.fileno(), b'{"id": 1, "operation": "health"}\n')
-        assert b'"id": 1' in read_line(reader)
-        # a long answer is refused, and a short one is written
-        tokens = 2000 if seconds == 0 else 300
-        request = {"id": 2, "operation": "generate", "request": {"tokens": tokens, "samples": 20}}
-        os.write(source.fileno(), json.dumps(request).encode() + b"\n")
-        time.sleep(0.3)
-        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-        os.kill(process.pid, signal.SIGTERM if ignored else number)
-        answer = json.loads(read_line(reader))
+    with lines_in_work(seconds, tokens) as (process, reader):
+        # the stream has more than the pipe holds, so that it is in work
+        status = signalled(process, number)
+        answer = json.loads(rest_of(reader).splitlines()[-1])
         process.join(PATIENCE)
-        assert process.exitcode == (143 if ignored or number == signal.SIGTERM else 130)
-    source.close()
+        assert process.exitcode == status
     assert answer["id"] == 2 and ("result" in answer if seconds else answer["error"]["code"] == "stopping")
     assert "terminate called" not in (tmp_path / "err").read_text()
+
+
+@pytest.mark.timeout(300)
+def test_a_second_signal_ends_a_server_whose_output_nobody_reads(lines_in_work):
+    with lines_in_work(60, 2000) as (process, reader):
+        fill(reader)
+        signalled(process, signal.SIGTERM)
+        process.join(1)
+        assert process.exitcode is None
+        status = signalled(process, signal.SIGTERM)
+        process.join(PATIENCE)
+        assert process.exitcode == status
+
+
+@pytest.mark.timeout(300)
+def test_one_signal_ends_a_server_whose_output_nobody_reads(lines_in_work):
+    with lines_in_work(0, 2000) as (process, reader):
+        fill(reader)
+        status = signalled(process, signal.SIGTERM)
+        process.join(PATIENCE)
+        assert process.exitcode == status

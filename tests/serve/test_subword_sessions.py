@@ -51,3 +51,6 @@ def test_the_surprisal_of_a_word_does_not_depend_on_the_next(subwords):
     )
     rows = subwords.surprisal(["on the", "mat"], context="document", after="the cat\n")
     assert [row.word for row in rows] == ["on", "the", "mat"] and all(row.entropy_bits is not None for row in rows)
+    # a line end begins a line
+    begun, joined = (subwords.surprisal("on the", after=f"the cat{end}")[0].surprisal_bits for end in ("\n", ""))
+    assert begun == pytest.approx(rows[0].surprisal_bits, rel=1e-5) and begun != pytest.approx(joined, rel=1e-5)

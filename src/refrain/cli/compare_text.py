@@ -92,6 +92,11 @@ def compare_on_text(
     reference = ranks.index(min(ranks)) if given is None else given
     if not tagger and len({(each.sizes.sum(), each.unknown) for each in measured}) > 1:
         log(f"note: the vocabularies differ; differences are in nats per token of {groups[reference].name}")
+    if len(measured) > 1 and (lines := len(measured[0].values)) < FEW_LINES:
+        log(
+            f"note: intervals and p-values of {lines} lines do not tell how far other texts would differ; give a text "
+            f"of at least {FEW_LINES} lines"
+        )
     return {
         place: {"rank": ranks[place], **_figure(figures[place], each, tagger=tagger)}
         | ({} if place == reference else _test(each, measured[reference], groups[place].name, comparison))
@@ -193,11 +198,6 @@ def _test(one: Measured, reference: Measured, name: str, comparison: Comparison)
         raise DataError(
             f"{name}: reads {len(one.values):,} lines, and the model that it is compared with reads "
             f"{len(reference.values):,}; compare models that read the same lines"
-        )
-    if len(one.values) < FEW_LINES:
-        log(
-            f"note: {name}: the interval and the p-value are of {len(one.values)} lines, which do not tell how far "
-            f"other texts would differ; give a text of at least {FEW_LINES} lines"
         )
     more: Any = {"resamples": comparison.resamples, "seed": comparison.seed}
     return paired_bootstrap(one.values, reference.values, reference.sizes, **more).document()

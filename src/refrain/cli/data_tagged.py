@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .options import Errors
+
+if TYPE_CHECKING:
+    from refrain.config import TaggedData
 
 COLUMNS = (
     "sentences", "words", "unseen", "without_tag", "underscore_words", "bad_sentences", "documents",
@@ -28,6 +31,24 @@ def corpus_is_tagged(corpus: str) -> bool:
     return KNOWN[corpus].unit == "tagged" if corpus in KNOWN else looks_tagged(Path(corpus))
 
 
+def tagged_settings(values: Mapping[str, Any]) -> "TaggedData":
+    """The settings of tagged sentences, whose columns are given by options.
+
+    Args:
+        values: setting -> its value.
+
+    Raises:
+        UserError: when a value is wrong; the message names the option.
+    """
+    from refrain.config import TaggedData
+    from refrain.errors import UserError
+
+    try:
+        return TaggedData(**values)
+    except UserError as error:
+        raise UserError(str(error).replace("TaggedData: word_column:", "--word-column")) from None
+
+
 def check_tagged(corpus: str, column: str, word_column: str, errors: Errors, *, json: bool) -> None:
     """Check tagged sentences and print the figures.
 
@@ -39,13 +60,14 @@ def check_tagged(corpus: str, column: str, word_column: str, errors: Errors, *, 
         json: whether one JSON object is printed.
     """
     from refrain.assembly.tagged_corpus import read_parts
-    from refrain.config import TaggedData
     from refrain.data.tagged.survey import survey_tagged, warnings_about_tagged
     from refrain.progress import reporter
 
     from .output import log, print_json, print_line
 
-    settings = TaggedData(corpus=corpus, column=column, word_column=word_column, errors=errors, skip_bad=True)
+    settings = tagged_settings(
+        {"corpus": corpus, "column": column, "word_column": word_column, "errors": errors, "skip_bad": True}
+    )
     with reporter().step("reading the sentences"):
         name, parts = read_parts(settings, log)
         found = survey_tagged(name, parts)

@@ -139,6 +139,8 @@ class Texts:
     def _tagged_settings(self, saved: "SavedModel") -> "TaggedData":
         from refrain.config import TaggedData
 
+        from .data_tagged import tagged_settings
+
         data, errors = self._options.data, self._options.errors
         settings = saved.experiment.data
         assert isinstance(settings, TaggedData)
@@ -148,7 +150,7 @@ class Texts:
         changed |= {name: value for name, value in columns.items() if value is not None}
         # other sentences are not dealt to the folds of a cross-validation
         changed |= {} if data is None else {"corpus": str(data), "folds": None, "fold": 1, "fold_seed": None}
-        return settings.model_copy(update=changed)
+        return tagged_settings(settings.model_dump() | changed)
 
 
 def _digest(vocabulary: Any, settings: "Data | TaggedData") -> str:

@@ -269,10 +269,17 @@ def _serve_lines(service: "Service") -> None:
 
     from refrain.serve import serve_lines
 
+    from .streams import drop_output
+
     def write(line: str) -> None:
         print(line, flush=True)
 
-    asyncio.run(serve_lines(service, _Input(), write))
+    try:
+        asyncio.run(serve_lines(service, _Input(), write))
+    except (KeyboardInterrupt, SystemExit):
+        # each answer was written when it was there; what is left is one that a second signal has interrupted
+        drop_output()
+        raise
 
 
 class _Input:

@@ -72,9 +72,14 @@ def flush_output() -> None:
         if sys.stdout is not None:
             sys.stdout.flush()
     except (OSError, ReaderLeft):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
+        drop_output()
+
+
+def drop_output() -> None:
+    """Let standard output be the null device from here on, so that nothing waits for its reader."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def _occupy_closed() -> None:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from refrain.data import Vocabulary
-from refrain.data.text.words import BLANKS
 from refrain.data.units.alignment import WrittenWord, aligned, frequency
 from refrain.data.units.protocol import DividesWords
 from refrain.models import Network, stepper_of
@@ -125,7 +124,7 @@ def _joined(vocabulary: Vocabulary, after: str) -> str:
     Where words begin with their blanks, it is one without.
     """
     if isinstance(vocabulary, DividesWords):
-        return after.rstrip(BLANKS)
+        return after.rstrip(" \t\r")
     return after + " " if after and not after[-1].isspace() and _blanks_are_tokens(vocabulary) else after
 
 

@@ -180,9 +180,10 @@ class HeldMask(nn.Module):
         self.register_buffer("mask", torch.empty(0))
 
     def resample(self) -> None:
-        """Draw another mask of the shape of the last one; if there is none, or the next use needs another, then there.
+        """Draw a new mask of the shape of the last one.
 
-        So a use that `torch.utils.checkpoint` repeats finds the mask that it had, and draws no random numbers.
+        Before the first use, and where the next use needs another shape, that use draws it. So a use that
+        `torch.utils.checkpoint` repeats finds the mask that it had, and draws no random numbers.
         """
         if self.mask.numel():
             self._draw(self.mask.shape, self.mask)
@@ -226,7 +227,8 @@ class HeldMask(nn.Module):
             return
         # the shape is known only once the mask is loaded
         self.mask = self.mask.new_empty(state_dict[prefix + "mask"].shape)
-        self._unused = False
+        # a next use of another shape draws another one
+        self._unused = True
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 

@@ -25,7 +25,7 @@ def check_ids(name: str, ids: Tensor, size: int) -> None:
 
 
 def checked_lengths(inputs: Tensor, lengths: Tensor | Sequence[int]) -> Tensor:
-    """Check the lengths of sequences; values on another device than a CPU are not read, as the program had to wait.
+    """Check the lengths of sequences. On a device other than a CPU, the program would have to wait for their values.
 
     Args:
         inputs: (T, B, ...).
@@ -46,7 +46,7 @@ def checked_lengths(inputs: Tensor, lengths: Tensor | Sequence[int]) -> Tensor:
             f"{str(lengths.dtype).removeprefix('torch.')} of shape {tuple(lengths.shape)})"
         )
     if lengths.device.type == "cpu" and lengths.numel() and not torch.compiler.is_compiling():
-        lowest, highest = lengths.aminmax()
+        lowest, highest = lengths.long().aminmax()
         if lowest < 1 or highest > len(inputs):
             raise ValueError(f"lengths must be in 1 to {len(inputs)} steps (got {lowest.item()} to {highest.item()})")
     return lengths.to(inputs.device, torch.int64)

@@ -96,7 +96,7 @@ class WeightNorm(nn.Module):
             ValueError: when the weight has not two dimensions, or other rows.
         """
         if weight.ndim != 2 or len(weight) != len(self.gain):
-            raise ValueError(f"WeightNorm({len(self.gain)}) needs a weight of so many rows, got {tuple(weight.shape)}")
+            raise ValueError(f"WeightNorm({len(self.gain)}) needs a matrix of so many rows, got {tuple(weight.shape)}")
         # a gain by a small norm would overflow float16
         factors = widened(self.gain) / _row_norms(widened(weight))
         return (widened(weight) * factors[:, None]).to(weight.dtype)

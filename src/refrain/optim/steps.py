@@ -5,12 +5,14 @@ reads it a second time, also scales it and adds the new weights to their running
 averaging needs a pass of its own.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import optimizer as hooks
 
 from refrain.nn.precision import HALF, widened
 
@@ -114,6 +116,8 @@ def scaled_step(
         averages.add(parameters)
 
 
+_plain_step = inspect.unwrap(torch.optim.SGD.step)
+
 OTHER_STEPS = ("momentum", "dampening", "nesterov", "maximize")
 """Options of a group of parameters with which a step is not plain gradient descent."""
 
@@ -193,7 +197,8 @@ class SGD(EagerSGD):
                     parameter.copy_(moved.add_(gradient, alpha=-rate))
                 given.append((parameter, parameter.grad))
                 parameter.grad = None
-        super().step()
+        # not the one of the class above, which torch may have wrapped to call the hooks, as it has wrapped this one
+        _plain_step(self)
         torch.autograd.graph.increment_version([p for group in self.param_groups for p in group["params"]])
         for parameter, gradient in given:
             parameter.grad = gradient
@@ -216,7 +221,8 @@ class SGD(EagerSGD):
             ValueError: when a parameter has both weight decay and a sparse gradient.
         """
         # torch's `step` calls the hooks
-        hooked = bool(self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks)
+        own = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
+        hooked = bool(own or hooks._global_optimizer_pre_hooks or hooks._global_optimizer_post_hooks)
         if not self.native or hooked or not self._has_only(parameters):
             return False
         groups = {id(parameter): group for group in self.param_groups for parameter in group["params"]}

@@ -21,6 +21,7 @@ from refrain.errors import DataError, nearest, shown
 from refrain.storage.plain_json import dumps, loads
 from refrain.storage.plain_text import log_line
 
+from .engine import GRACE_SECONDS
 from .fields import Message, read_message, too_large
 from .operations import OPERATIONS
 from .refused import Refused, refused_by
@@ -87,16 +88,24 @@ async def serve_lines(service: Service, source: Source, write: Callable[[str], N
     waiting: asyncio.Queue[bytes | int | None] = asyncio.Queue()
     room = threading.Semaphore(AT_ONCE)
 
+    def hand_over(line: bytes | int | None) -> bool:
+        try:
+            loop.call_soon_threadsafe(waiting.put_nowait, line)
+        except RuntimeError:
+            # the loop is closed once an answer could not be written, as to a full disk
+            return False
+        return True
+
     def read() -> None:
-        # the loop is closed once an answer could not be written, as to a full disk
-        with contextlib.suppress(RuntimeError):
-            try:
-                for line in lines_of(source, service.limits.body_bytes):
-                    room.acquire()
-                    loop.call_soon_threadsafe(waiting.put_nowait, line)
-            except OSError as error:
-                unreadable.append(_unreadable(error))
-            loop.call_soon_threadsafe(waiting.put_nowait, None)
+        try:
+            for line in lines_of(source, service.limits.body_bytes):
+                room.acquire()
+                if not hand_over(line):
+                    return
+        except OSError as error:
+            unreadable.append(_unreadable(error))
+        finally:
+            hand_over(None)
 
     def done(task: asyncio.Task[None]) -> None:
         tasks.discard(task)
@@ -106,8 +115,6 @@ async def serve_lines(service: Service, source: Source, write: Callable[[str], N
             waiting.put_nowait(None)
 
     def stop(number: int) -> None:
-        if signals:
-            service.stop()
         signals.append(number)
         service.stopping = True
         loop.call_later(service.limits.stop_seconds, service.stop)
@@ -121,7 +128,7 @@ async def serve_lines(service: Service, source: Source, write: Callable[[str], N
     tasks: set[asyncio.Task[None]] = set()
     failure: list[BaseException] = []
     try:
-        with _handled(loop, stop):
+        with _handled(loop, stop, service.limits.stop_seconds + GRACE_SECONDS):
             while (line := await waiting.get()) is not None:
                 task = asyncio.create_task(_answer(service, line, write))
                 tasks.add(task)
@@ -131,30 +138,63 @@ async def serve_lines(service: Service, source: Source, write: Callable[[str], N
         for error in (*failure, *unreadable):
             raise error
         if signals:
-            raise KeyboardInterrupt if signals[0] == signal.SIGINT else SystemExit(128 + signals[0])
+            raise _ended_by(signals[0])
     finally:
         service.stop()
         service.engine.join()
 
 
 @contextlib.contextmanager
-def _handled(loop: asyncio.AbstractEventLoop, stop: Callable[[int], None]) -> Iterator[None]:
-    """Let SIGTERM and SIGINT call a function on the event loop, where the platform and the thread have signals."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    handled = []
-    # the loop of Windows has no signals, and neither have other threads than the main one
-    with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
-        for number, handler in before.items():
-            # a shell lets programs in the background ignore Ctrl-C
-            if handler is not signal.SIG_IGN:
-                loop.add_signal_handler(number, stop, number)
-                handled.append(number)
+def _handled(loop: asyncio.AbstractEventLoop, stop: Callable[[int], None], seconds: float) -> Iterator[None]:
+    """Let the first SIGTERM or SIGINT call a function on the event loop, and a second one end the program.
+
+    The event loop may wait for a reader of standard output, so a second signal comes by itself after some time. The
+    handlers are those of Python, as those of an event loop would not interrupt such a write.
+
+    Args:
+        loop: the event loop.
+        stop: is called with the number of the signal.
+        seconds: the time after which the second signal comes.
+    """
+    timers: list[threading.Timer] = []
+
+    def handle(number: int, frame: object) -> None:
+        if timers:
+            raise _ended_by(number)
+        timers.append(threading.Timer(seconds, _interrupt, [number]))
+        timers[0].daemon = True
+        timers[0].start()
+        loop.call_soon_threadsafe(stop, number)
+
+    before: dict[signal.Signals, Any] = {}
     try:
+        # only the main thread has signals
+        with contextlib.suppress(ValueError):
+            for number in (signal.SIGTERM, signal.SIGINT):
+                handler = signal.getsignal(number)
+                # a shell lets programs in the background ignore Ctrl-C
+                if handler is not None and handler is not signal.SIG_IGN:
+                    signal.signal(number, handle)
+                    before[number] = handler
         yield
     finally:
-        for number in handled:
-            loop.remove_signal_handler(number)
-            signal.signal(number, before[number])
+        for timer in timers:
+            timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int) -> None:
+    """Send a signal to the main thread, so that it interrupts a write there."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:
+        signal.raise_signal(number)
+
+
+def _ended_by(number: int) -> BaseException:
+    """What the program ends with after a signal."""
+    return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
 
 
 def _unreadable(error: OSError) -> DataError:

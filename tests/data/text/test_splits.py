@@ -133,5 +133,8 @@ def test_a_link_to_a_file_that_was_not_fetched(write, find):
     with pytest.raises(DataError, match=r"train-2\.txt: is a link to a file that does not exist"):
         find(folder)
     link.unlink()
+    # one that would not be read
+    (folder / "test.extra.txt.gz").symlink_to("gone.txt")
+    (folder / "train-1.txt.gz").symlink_to("gone.txt")
     (folder / "notes").symlink_to("gone")
     assert find(folder)

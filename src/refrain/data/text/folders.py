@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
@@ -76,10 +77,7 @@ def named_entries(folder: Path, reads: Reads | None = None) -> dict[str, list[En
         entry = _entry(path, next(word for word in SPELLINGS[splits[0]] if word in words))
         if entry.ending != FOLDER and reads is not None and not reads(entry.ending):
             continue
-        if not (path.is_file() or path.is_dir()):
-            # such as a file that git-annex or DVC has not fetched
-            if path.is_symlink():
-                raise DataError(f"{path}: is a link to a file that does not exist; fetch the file, or remove the link")
+        if not (path.is_file() or path.is_dir() or path.is_symlink()):
             continue
         if len(splits) > 1:
             raise DataError(f"{path}: could be the {splits[0]} or the {splits[1]} text; rename it")
@@ -107,7 +105,12 @@ def files_of_splits(
     entries = named_entries(folder, reads)
     shapes = [{(entry.shape, entry.ending) for entry in entries.get(split, [])} for split in ("train", "valid")]
     complete = shapes[0] & shapes[1]
-    return {split: _chosen(folder, split, entries[split], complete, log) for split in requested if split in entries}
+    chosen = {split: _chosen(folder, split, entries[split], complete, log) for split in requested if split in entries}
+    for path in chain.from_iterable(chosen.values()):
+        # such as a file that git-annex or DVC has not fetched
+        if path.is_symlink() and not path.exists():
+            raise DataError(f"{path}: is a link to a file that does not exist; fetch the file, or remove the link")
+    return chosen
 
 
 def _chosen(folder: Path, split: str, entries: list[Entry], complete: set[tuple[str, str]], log: Log) -> list[Path]:

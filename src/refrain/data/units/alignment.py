@@ -29,12 +29,12 @@ def aligned(vocabulary: Vocabulary, line: str, *, within: bool = False) -> tuple
 
     A token belongs to the word that has its first visible character. A token of blanks alone belongs to the word before
     it, or to the first word where none is before it; with subwords, which begin with the blanks before them, it belongs
-    to the word after it, or to the last word. All tokens of the line so belong to words, each to one.
+    to the word after it, or to the last word. So each token of the line belongs to exactly one word.
 
     Args:
         vocabulary: the vocabulary, which may change the case of letters, compose characters and split words.
         line: a line without a newline.
-        within: whether the text continues a line, of which it is parted by a blank.
+        within: whether the text continues a line, from which a blank separates it.
     """
     begins_with_blanks = isinstance(vocabulary, DividesWords)
     if within and isinstance(vocabulary, DividesWords):

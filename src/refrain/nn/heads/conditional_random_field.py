@@ -108,7 +108,7 @@ class ConditionalRandomField(nn.Module):
             raise ValueError("scores have no step")
         lengths = checked_lengths(scores, lengths)
         inside = torch.arange(len(scores), device=scores.device)[:, None] < lengths
-        # a gradient of zero times a score that is not a number would be none
+        # in the backward pass, zero times NaN is NaN
         return widened(scores).masked_fill(~inside[..., None], 0.0), lengths
 
     def _prefixes(self, scores: Tensor, lengths: Tensor) -> list[Tensor]:

@@ -126,7 +126,7 @@ def _ledger(run: RunData) -> list[Block]:
     count = sum(row[0] != "data.corpus" for row in other_settings(run)[1])
     other = f", with {count} other setting{'s' * (count > 1)}" if count else ""
     # the published figures are of one text; one of the same name is taken for that
-    other += f", on the text {Path(run.experiment.data.corpus).name}"
+    other += f", on the text {Path(run.experiment.data.corpus).resolve().name}"
     rows.append([f"this run{other}", ", ".join(here) or "not measured yet"])
     return [
         Table(

@@ -320,3 +320,15 @@ def test_a_blank_that_is_a_piece_belongs_to_the_word_after_it(pieces, write, kin
     # those at the end belong to the last word
     ids, words = aligned(vocabulary, "the  ")
     assert words == [("the", 0, len(ids))]
+
+
+def test_characters_without_a_piece_within_a_line(pieces, tmp_path):
+    """They are joined with an unknown one before them, which must not be taken for a part of the line."""
+    text, model = tmp_path / "text.txt", tmp_path / "model"
+    text.write_text("\u043a\u043e\u0442 \u0438 \u043f\u0451\u0441\n" * 40, encoding="utf-8")
+    pieces.SentencePieceTrainer.train(
+        input=str(text), model_prefix=str(model), vocab_size=18, hard_vocab_limit=False, minloglevel=2
+    )
+    vocabulary = opened(text, tokens=f"{model}.model")[0].vocabulary
+    ids, found = vocabulary.divided_within("\u65e5\u672c")
+    assert ids and "".join(found) == "\u65e5\u672c" and vocabulary.unknown in ids

@@ -137,7 +137,8 @@ class SubwordVocabulary:
         for before in BEFORE:
             known = self.encode(before)
             ids = self.encode(before + text)
-            if ids[: len(known)] == known:
+            # characters without a piece are joined with those before them
+            if self.unknown not in known and ids[: len(known)] == known:
                 return ids[len(known) :], self.pieces(before + text)[len(known) :]
         return self.encode(text), self.pieces(text)
 
