@@ -266,16 +266,14 @@ def _serve_http(service: "Service", opened: object, host: str, token: str | None
 
 def _serve_lines(service: "Service") -> None:
     import asyncio
+    from functools import partial
 
     from refrain.serve import serve_lines
 
     from .streams import drop_output
 
-    def write(line: str) -> None:
-        print(line, flush=True)
-
     try:
-        asyncio.run(serve_lines(service, _Input(), write))
+        asyncio.run(serve_lines(service, _Input(), partial(print, flush=True)))
     except (KeyboardInterrupt, SystemExit):
         # each answer was written when it was there; what is left is one that a second signal has interrupted
         drop_output()
