@@ -6,9 +6,19 @@ import pytest
 import torch
 from torch import nn
 
+from refrain.assembly.task import build_optimizer
+from refrain.config import Training
 from refrain.nn import Embedding
 from refrain.nn.kernels.allocator import keep_freed_memory
-from refrain.optim import SGD, TriggeredAveraging, clip_scale, gradient_norm, scale_gradients, scaled_step
+from refrain.optim import (
+    SGD,
+    TriggeredAveraging,
+    any_gradient_dtype,
+    clip_scale,
+    gradient_norm,
+    scale_gradients,
+    scaled_step,
+)
 
 
 def parameters():
@@ -204,3 +214,21 @@ def test_hooks_of_a_step_and_schedules_of_torch(native, recwarn):
     optimizer.register_step_post_hook(lambda *arguments: called.append("after"))
     scaled_step(optimizer, [weight], torch.tensor(0.5))
     assert called == ["before", "after"] and not recwarn.list
+
+
+def test_a_float32_gradient_of_a_parameter_of_half_precision():
+    """As a head adds one up over many chunks, where gradients may have any dtype."""
+    parameter = nn.Parameter(torch.ones(64, dtype=torch.bfloat16))
+    with any_gradient_dtype([parameter]):
+        parameter.grad = torch.full((64,), 0.5)
+        SGD([parameter], lr=0.1).step()
+    assert torch.equal(parameter, torch.full_like(parameter, 0.95))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_momentum_moves_every_entry_too(dtype):
+    model = nn.Linear(16, 4, bias=False).to(dtype)
+    before = model.weight.detach().clone()
+    model.weight.grad = torch.ones_like(model.weight)
+    build_optimizer(Training(optimizer={"kind": "sgd", "momentum": 0.9}, learning_rate=0.25), model).step()
+    torch.testing.assert_close(model.weight, before - 0.25)

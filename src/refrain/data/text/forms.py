@@ -23,7 +23,7 @@ PACKINGS: dict[Packing, tuple[bytes, ...]] = {
     "xz": (b"\xfd7zXZ\x00",),
     "zstd": (b"\x28\xb5\x2f\xfd",),
 }
-# the endings of such files
+# the endings of such files, each with the command that prints what is in them
 _UNPACK = {".gz": "zcat", ".bz2": "bzcat", ".xz": "xzcat", ".zst": "zstdcat", ".zstd": "zstdcat"}
 PACKED_ENDINGS = tuple(_UNPACK)
 

@@ -12,6 +12,8 @@ T words in the longest sentence, B sentences, K tags. Sentences end at their own
 a sentence does not matter.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -47,7 +49,7 @@ class ConditionalRandomField(nn.Module):
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, scores: Tensor, lengths: Tensor, tags: Tensor) -> Tensor:
+    def forward(self, scores: Tensor, lengths: Tensor | Sequence[int], tags: Tensor) -> Tensor:
         """The sum of the nats of the tag sequences of all sentences, a scalar with a gradient.
 
         Args:
@@ -60,7 +62,7 @@ class ConditionalRandomField(nn.Module):
             ValueError: when the scores have another shape, or lengths on a CPU are out of range.
         """
         scores, lengths = self._checked(scores, lengths)
-        inside = torch.arange(len(scores), device=scores.device)[:, None] < lengths
+        inside = _inside(scores, lengths)
         tags = tags.masked_fill(~inside, 0)
         check_ids("tags", tags.clamp(min=0), self.num_tags)
         if bool((tags < 0).any()):
@@ -71,7 +73,7 @@ class ConditionalRandomField(nn.Module):
             numerator = self.sequence_scores(scores, lengths, tags)
         return (self.log_partition(scores, lengths) - numerator).sum()
 
-    def sequence_scores(self, scores: Tensor, lengths: Tensor, tags: Tensor) -> Tensor:
+    def sequence_scores(self, scores: Tensor, lengths: Tensor | Sequence[int], tags: Tensor) -> Tensor:
         """The score of one tag sequence of each sentence (B,).
 
         Args:
@@ -80,14 +82,14 @@ class ConditionalRandomField(nn.Module):
             tags: (T, B), not negative within the sentences.
         """
         scores, lengths = self._checked(scores, lengths)
-        inside = torch.arange(len(scores), device=scores.device)[:, None] < lengths
+        inside = _inside(scores, lengths)
         tags = tags.masked_fill(~inside, 0).clamp(min=0)
         words = scores.gather(2, tags[..., None])[..., 0].masked_fill(~inside, 0.0).sum(dim=0)
         pairs = widened(self.transitions)[tags[:-1], tags[1:]].masked_fill(~inside[1:], 0.0).sum(dim=0)
         last = tags.gather(0, lengths[None] - 1)[0]
         return self.start[tags[0]] + words + pairs + self.end[last]
 
-    def log_partition(self, scores: Tensor, lengths: Tensor) -> Tensor:
+    def log_partition(self, scores: Tensor, lengths: Tensor | Sequence[int]) -> Tensor:
         """The logarithm of the sum of exp(score) over all tag sequences, for each sentence (B,).
 
         Args:
@@ -97,7 +99,7 @@ class ConditionalRandomField(nn.Module):
         scores, lengths = self._checked(scores, lengths)
         return (self._prefixes(scores, lengths)[-1] + self.end).logsumexp(dim=1)
 
-    def _checked(self, scores: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def _checked(self, scores: Tensor, lengths: Tensor | Sequence[int]) -> tuple[Tensor, Tensor]:
         """The scores in float32 at least, zero after the end of each sentence, and the lengths as int64.
 
         Raises a ValueError where scores are not (T, B, K), or lengths do not fit.
@@ -107,7 +109,7 @@ class ConditionalRandomField(nn.Module):
         if not len(scores):
             raise ValueError("scores have no step")
         lengths = checked_lengths(scores, lengths)
-        inside = torch.arange(len(scores), device=scores.device)[:, None] < lengths
+        inside = _inside(scores, lengths)
         # in the backward pass, zero times NaN is NaN
         return widened(scores).masked_fill(~inside[..., None], 0.0), lengths
 
@@ -123,7 +125,7 @@ class ConditionalRandomField(nn.Module):
             prefixes.append(torch.where((step < lengths)[:, None], after, prefixes[-1]))
         return prefixes
 
-    def marginals(self, scores: Tensor, lengths: Tensor) -> Tensor:
+    def marginals(self, scores: Tensor, lengths: Tensor | Sequence[int]) -> Tensor:
         """The log-probability of each tag of each word (T, B, K); undefined after the end of a sentence.
 
         Args:
@@ -142,7 +144,7 @@ class ConditionalRandomField(nn.Module):
         return torch.stack(found[::-1]).log_softmax(dim=-1)
 
     @torch.no_grad()
-    def best_tags(self, scores: Tensor, lengths: Tensor) -> Tensor:
+    def best_tags(self, scores: Tensor, lengths: Tensor | Sequence[int]) -> Tensor:
         """The most probable tag sequence of each sentence (T, B), by the algorithm of Viterbi (1967).
 
         Tags after the end of a sentence repeat its last tag.
@@ -170,3 +172,8 @@ class ConditionalRandomField(nn.Module):
         tags = Axis(tag_width, removable=False)
         shifts = tags._replace(role="shifts")
         return {"transitions": (tags._replace(role="reads"), tags), "start": (shifts,), "end": (shifts,)}
+
+
+def _inside(scores: Tensor, lengths: Tensor) -> Tensor:
+    """Whether each step of scores (T, B, K) is within its sentence (T, B)."""
+    return torch.arange(len(scores), device=scores.device)[:, None] < lengths
