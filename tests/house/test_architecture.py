@@ -21,7 +21,7 @@ GOLDEN = ROOT / "tests" / "golden" / "public_names.json"
 IMPORTS = ROOT / "tests" / "golden" / "imports_0.1.json"
 
 LAYERS = [
-    {"errors", "axes", "_lazy", "_openmp", "_version", "_moved"},
+    {"errors", "axes", "_lazy", "_openmp", "_signals", "_version", "_moved"},
     {"arguments"},
     {"storage"},
     {"progress"},

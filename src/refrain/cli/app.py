@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, CycloptsError
 
+from refrain._signals import send_dropped_signals_again
 from refrain._version import __version__
 from refrain.errors import UserError
 from refrain.parallel.environment import are_started
@@ -191,6 +192,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status. Each error is printed as one line on standard error."""
     warnings.showwarning = _show_warning
+    send_dropped_signals_again()
     for name in ("SIGTERM", "SIGUSR1"):
         # Windows has no SIGUSR1
         if hasattr(signal, name):

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field, JsonValue, ValidationError
 
+from refrain._signals import signal_main_thread
 from refrain.errors import DataError, nearest, shown
 from refrain.storage.plain_json import dumps, loads
 from refrain.storage.plain_text import log_line
@@ -161,7 +162,7 @@ def _handled(loop: asyncio.AbstractEventLoop, stop: Callable[[int], None], secon
     def handle(number: int, frame: object) -> None:
         if timers:
             raise _ended_by(number)
-        timers.append(threading.Timer(seconds, _interrupt, [number]))
+        timers.append(threading.Timer(seconds, signal_main_thread, [number]))
         timers[0].daemon = True
         timers[0].start()
         loop.call_soon_threadsafe(stop, number)
@@ -182,14 +183,6 @@ def _handled(loop: asyncio.AbstractEventLoop, stop: Callable[[int], None], secon
             timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _interrupt(number: int) -> None:
-    """Send a signal to the main thread, so that it interrupts a write there."""
-    if hasattr(signal, "pthread_kill"):
-        signal.pthread_kill(threading.main_thread().ident or 0, number)
-    else:
-        signal.raise_signal(number)
 
 
 def _ended_by(number: int) -> BaseException:
