@@ -102,6 +102,21 @@ def test_the_best_settings_are_a_recipe(refrain, done, tmp_path):
     assert again == resolve(str(file), [f"model.hidden_sizes={best}", "training.seed=1"], RECIPES)
 
 
+def test_a_sweep_of_characters_shows_perplexities(refrain, file, write, tmp_path):
+    # characters of ASCII have a byte each, so that their figures agree with those of bytes
+    text = file().read_text().replace("training.device", 'data.unit = "character"\ntraining.device')
+    given, out = write("characters.toml", text.replace("[[4], [6]]", "[[4]]")), tmp_path / "out"
+    trained = refrain("sweep", given, "--out", out)
+    assert "done, perplexity " in trained.err
+    state = refrain("sweep", given, "--out", out, "--status", "--json").json
+    assert state["cells"][0]["unit"] == "character" and state["cells"][0]["valid"]["bits_per_byte"] is not None
+    assert state["best"]["valid"]["name"] == state["best"]["test"]["name"] == "perplexity"
+    assert (
+        refrain("sweep", given, "--out", out, "--best", tmp_path / "best.toml", "--json").json["valid"]["name"]
+        == "perplexity"
+    )
+
+
 def test_nothing_is_trained_again_and_more_seeds_train_what_is_missing(refrain, mistake, file, tmp_path, monkeypatch):
     out, trained = tmp_path / "out", []
     train = cell_run.train

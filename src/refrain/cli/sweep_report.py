@@ -115,7 +115,7 @@ def _running(cell: "CellStatus") -> list[str]:
     from refrain.progress import duration
 
     epochs = "-" if cell.epochs is None else str(cell.epochs)
-    return [f"{cell.number:04d}", cell.state, _settings(cell), epochs, _figure(cell.valid), duration(cell.seconds),
+    return [f"{cell.number:04d}", cell.state, _settings(cell), epochs, _figure(cell), duration(cell.seconds),
             cell.worker]  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def _failed(cell: "CellStatus") -> list[str]:
 
 
 def _diverged(cell: "CellStatus") -> list[str]:
-    return [f"{cell.number:04d}", _settings(cell), _figure(cell.valid)]
+    return [f"{cell.number:04d}", _settings(cell), _figure(cell)]
 
 
 _HEADS = {
@@ -141,11 +141,11 @@ def _settings(cell: "CellStatus") -> str:
     return "-" if cell.settings is None else label_of(cell.settings)
 
 
-def _figure(figures: dict[str, Any]) -> str:
+def _figure(cell: "CellStatus") -> str:
     from refrain.runs.figure_names import deciding, text_of_figure
 
-    name = deciding(figures)
-    return "-" if name is None else f"{text_of_figure(name, figures[name])}"
+    name = deciding(cell.valid, cell.unit)
+    return "-" if name is None else text_of_figure(name, cell.valid[name])
 
 
 def _best_table(best: "list[Best]") -> str:
@@ -166,7 +166,7 @@ def _spread(best: "Best", split: str) -> dict[str, Any]:
     from refrain.runs.groups import spread
 
     found = [figures for cell in best.cells if (figures := getattr(cell, split))]
-    name = deciding(found[0]) if found else None
+    name = deciding(found[0], best.cells[0].unit) if found else None
     return {} if name is None else {"name": name, **spread([figures[name] for figures in found])}
 
 

@@ -207,7 +207,7 @@ def finish(
             error=error,
         )
     )
-    name = deciding(valid)
+    name = deciding(valid, folder.sweep.unit)
     figure = "" if name is None else f", {name} {text_of_figure(name, valid[name])}"
     options.log(f"cell {held.number}: {state}{figure}{f': {error}' if error else ''}")
     return state if written else None

@@ -87,6 +87,11 @@ class Sweep:
         each = len(self._settings) if self.space.method != "optuna" else self.space.cells or 0
         return each * len(self.space.seeds or [None])
 
+    @property
+    def unit(self) -> str | None:
+        """The setting `data.unit`, which is that of all cells; None for taggers."""
+        return self.base.data.unit if isinstance(self.base, Experiment) else None
+
     def cell(self, number: int, settings: Mapping[str, Any] | None = None) -> Cell:
         """A cell.
 

@@ -29,6 +29,7 @@ class CellStatus(NamedTuple):
         seconds: the time of training.
         worker: who trains it or has ended it.
         error: why it has failed.
+        unit: the setting `data.unit` of the sweep; None for a tagger.
     """
 
     number: int
@@ -40,6 +41,7 @@ class CellStatus(NamedTuple):
     seconds: float
     worker: str
     error: str
+    unit: str | None
 
 
 class Best(NamedTuple):
@@ -71,10 +73,10 @@ def _status(folder: SweepFolder, number: int, generation: int | None, watch: Wat
     result = folder.result(number)
     if result is not None:
         figures = (with_infinity(result.valid), with_infinity(result.test))
-        about = (*figures, None, result.seconds, result.worker, result.error)
+        about = (*figures, None, result.seconds, result.worker, result.error, folder.sweep.unit)
         return CellStatus(number, result.state, settings, *about)
     if generation is None:
-        return CellStatus(number, "waiting", settings, {}, {}, None, 0.0, "", "")
+        return CellStatus(number, "waiting", settings, {}, {}, None, 0.0, "", "", folder.sweep.unit)
     claim = folder_of(folder.claims, number, generation)
     beat = heartbeat_of(claim)
     if watch.sees_lock(beat) or beat.get("ended"):
@@ -86,7 +88,8 @@ def _status(folder: SweepFolder, number: int, generation: int | None, watch: Wat
     run = folder.run(number)
     entry = entry_of(run) if is_run(run) else None
     valid, epochs, seconds = (entry.valid, entry.epochs, entry.seconds or 0.0) if entry else ({}, None, 0.0)
-    return CellStatus(number, "running" if alive else "stopped", settings, valid, {}, epochs, seconds, worker, "")
+    state: State = "running" if alive else "stopped"
+    return CellStatus(number, state, settings, valid, {}, epochs, seconds, worker, "", folder.sweep.unit)
 
 
 def _changed(claim: Any) -> float:
@@ -104,11 +107,12 @@ def ranking(cells: Sequence[CellStatus]) -> list[Best]:
     """
     groups: dict[str, tuple[dict[str, Any], list[CellStatus]]] = {}
     for cell in cells:
-        if cell.state == "done" and cell.settings is not None and math.isfinite(rank(cell.valid)):
+        if cell.state == "done" and cell.settings is not None and math.isfinite(rank(cell.valid, cell.unit)):
             settings = {name: value for name, value in cell.settings.items() if name != SEED}
             groups.setdefault(repr(settings), (settings, []))[1].append(cell)
     found = [
-        Best(settings, each, statistics.fmean(rank(cell.valid) for cell in each)) for settings, each in groups.values()
+        Best(settings, each, statistics.fmean(rank(cell.valid, cell.unit) for cell in each))
+        for settings, each in groups.values()
     ]
     return sorted(found, key=lambda best: (-len(best.cells), best.rank))
 
