@@ -239,3 +239,20 @@ def test_units_of_large_groups_are_ranked_in_half_precision():
     weight = torch.tensor([4.0, 3.0, 2.0, 1.0])[:, None].expand(4, 70_000).half().contiguous()
     table = {"weight": (Axis("units"), Axis("inputs", role="reads"))}
     assert [unit for _, unit in weakest_first({"weight": weight}, table, ["units"])] == [3, 2, 1, 0]
+
+
+def test_penalties_take_iterators():
+    """As `model.parameters()` is one, which ends after one use."""
+    weight = torch.nn.Parameter(torch.ones(2, 3))
+    single = L1((each for each in [weight]), 0.5)
+    line = LineLasso((iter([each]) for each in [weight]), 0.5, 1)
+    for _ in range(2):
+        assert single.loss().item() == pytest.approx(3.0)
+        assert line.loss().item() == pytest.approx(3**0.5, rel=1e-4)
+    for count in (1, 2, 3):
+        single.step(0.2)
+        torch.testing.assert_close(weight.detach(), torch.full((2, 3), 1 - 0.1 * count))
+    norms = weight.detach().norm(dim=1)
+    for count in (1, 2):
+        line.step(0.2)
+        torch.testing.assert_close(weight.detach().norm(dim=1), norms - 0.1 * count)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 
 import pytest
 import torch
@@ -265,3 +266,40 @@ def test_resets_are_checked_and_clear_any_state():
     resets[0] = True
     broken = (LSTMState(torch.full((B, H), torch.nan), torch.full((B, H), torch.inf)),)
     assert_close(stack(inputs, broken, resets)[0], stack(inputs)[0])
+
+
+class Narrower(nn.Module):
+    def forward(self, weight):
+        return weight[:, :2]
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: LSTM(I, H, input_transform=Narrower()), "input_transform"),
+        (lambda: LSTM(I, H, recurrent_transform=Narrower()), "recurrent_transform"),
+        (lambda: LSTMCell(I, H, recurrent_transform=Narrower()), "recurrent_transform"),
+        (lambda: GRU(I, H, input_transform=Narrower()), "input_transform"),
+        (lambda: GRU(I, H, recurrent_transform=Narrower()), "recurrent_transform"),
+        (lambda: MultiplicativeLSTM(I, H, transforms={"weight_mh": Narrower()}), "transforms['weight_mh']"),
+    ],
+)
+def test_a_transform_that_changes_the_shape_is_refused(make, name):
+    """torch's kernels of a CPU do not check shapes, and read what is beside the weight."""
+    layer = make()
+    inputs = torch.randn(B, I) if isinstance(layer, LSTMCell) else torch.randn(T, B, I)
+    with pytest.raises(ValueError, match=re.escape(f"{name}: must keep the shape of the weight, [")):
+        layer(inputs)
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        (lambda i, h: LSTM(i, h - 1), "block: must make an LSTM from 2 inputs to 3 units (got 2 and 2)"),
+        (lambda i, h: LSTM(i + 1, h), "block: must make an LSTM from 2 inputs to 3 units (got 3 and 3)"),
+        (lambda i, h: GRU(i, h), "block: must make an LSTM (got GRU)"),
+    ],
+)
+def test_blocks_of_other_widths_are_refused(block, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        SparseLSTM(plan_blocks(I, H, blocks=2, density=0.5), block=block)

@@ -180,6 +180,17 @@ def test_the_state_within_the_context_has_the_trained_weights():
     assert parameter.tolist() == [6.0, 6.0]
 
 
+def test_a_context_within_the_context_changes_nothing():
+    """As where a function that evaluates the mean is called from one that does, too."""
+    parameter, averaging = moved([1.0, 3.0], trigger_window=0, started=True)
+    with averaging.evaluation_weights(None):
+        with averaging.evaluation_weights(None):
+            assert parameter.tolist() == [2.0, 2.0]
+        assert parameter.tolist() == [2.0, 2.0]
+        assert averaging.state_dict()["weights"][0].tolist() == [3.0, 3.0]
+    assert parameter.tolist() == [3.0, 3.0]
+
+
 def test_a_validation_without_the_number_of_its_epoch():
     averaging = moved([], trigger_window=1)[1]
     verdicts = [averaging.validated({"judged": figure}) for figure in (1.0, 2.0, 3.0)]

@@ -232,3 +232,98 @@ def test_momentum_moves_every_entry_too(dtype):
     model.weight.grad = torch.ones_like(model.weight)
     build_optimizer(Training(optimizer={"kind": "sgd", "momentum": 0.9}, learning_rate=0.25), model).step()
     torch.testing.assert_close(model.weight, before - 0.25)
+
+
+def transposed(weight):
+    return torch.randn(weight.shape[::-1]).t()
+
+
+def expanded(weight):
+    return torch.randn(weight.shape[1]).expand(weight.shape)
+
+
+def one_number(weight):
+    return torch.randn(()).expand(weight.shape)
+
+
+GRADIENTS = [transposed, expanded, one_number]
+OPTIMIZERS = {
+    "sgd": {},
+    "momentum": {"optimizer": {"kind": "sgd", "momentum": 0.9}},
+    "adam": {"optimizer": {"kind": "adam"}},
+}
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+@pytest.mark.parametrize("make", GRADIENTS)
+def test_a_gradient_that_lies_in_memory_in_another_way(make, scale, kind):
+    """As those of `torch.autograd.grad` may; torch's fused updates read them as if they lay like the parameter."""
+    torch.manual_seed(1)
+    model = nn.Linear(5, 7, bias=False)
+    own, wanted = model.weight, nn.Parameter(model.weight.detach().clone())
+    other = {
+        "sgd": lambda: torch.optim.SGD([wanted], lr=0.1, weight_decay=0.2),
+        "momentum": lambda: torch.optim.SGD([wanted], lr=0.1, weight_decay=0.2, momentum=0.9),
+        "adam": lambda: torch.optim.Adam([wanted], lr=0.1, weight_decay=0.2),
+    }[kind]()
+    optimizer = build_optimizer(Training(learning_rate=0.1, weight_decay=0.2, **OPTIMIZERS[kind]), model)
+    for _ in range(3):
+        own.grad = make(own)
+        wanted.grad = own.grad.contiguous() * scale
+        other.step()
+        scaled_step(optimizer, [own], scale)
+    torch.testing.assert_close(own, wanted)
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("make", GRADIENTS)
+def test_plain_steps_with_gradients_of_any_layout_keep_the_gradient(make, native):
+    torch.manual_seed(1)
+    for weight in (torch.randn(5, 7), torch.randn(7, 5).t(), torch.randn(5, 9)[:, 1:8], torch.randn(9, 14)[1:6, ::2]):
+        base = weight._base if weight._base is not None else weight
+        after = base.clone()
+        own, wanted = nn.Parameter(weight), nn.Parameter(weight.detach().clone())
+        own.grad = gradient = make(own)
+        wanted.grad = own.grad.clone()
+        torch.optim.SGD([wanted], lr=0.1, weight_decay=0.2, fused=False).step()
+        SGD([own], lr=0.1, weight_decay=0.2, native=native).step()
+        torch.testing.assert_close(own, wanted)
+        assert own.grad is gradient
+        # what lies between the entries of a slice stays
+        after.as_strided(weight.shape, weight.stride(), weight.storage_offset()).copy_(wanted.detach())
+        torch.testing.assert_close(base, after)
+
+
+OTHER = {"momentum": 0.9, "maximize": True}
+
+
+@pytest.mark.parametrize("option", OTHER)
+@pytest.mark.parametrize("kind", ["sparse", "half", "slice"])
+def test_steps_that_are_not_plain_are_refused_where_they_would_be_taken_plain(kind, option):
+    first = nn.Parameter(torch.ones(3))
+    first.grad = torch.ones(3)
+    if kind == "sparse":
+        embedding = nn.Embedding(4, 3, sparse=True)
+        embedding(torch.tensor([1, 2])).sum().backward()
+        second = embedding.weight
+    else:
+        second = nn.Parameter(torch.ones(8, dtype=torch.bfloat16) if kind == "half" else torch.ones(8)[::2])
+        second.grad = torch.ones_like(second)
+    before, gradient = second.detach().clone(), second.grad
+    optimizer = SGD([{"params": [first, second], option: OTHER[option]}], lr=0.1)
+    with pytest.raises(ValueError, match=f"a step with {option} is not taken"):
+        optimizer.step()
+    # nothing has changed
+    assert torch.equal(first, torch.ones(3)) and torch.equal(second, before) and second.grad is gradient
+
+
+def test_a_parameter_alone():
+    """torch's `clip_grad_norm_` takes one, too."""
+    weight = nn.Parameter(torch.ones(2, 2))
+    weight.grad = torch.ones(2, 2)
+    assert gradient_norm(weight).item() == 2
+    scale_gradients(weight, 0.5)
+    assert weight.grad.tolist() == [[0.5, 0.5]] * 2
+    scaled_step(torch.optim.SGD([weight], lr=1.0), weight, 0.5)
+    assert weight.tolist() == [[0.75, 0.75]] * 2

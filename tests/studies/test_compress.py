@@ -332,8 +332,8 @@ def test_the_text_on_which_units_are_chosen(runs, tmp_path, write):
     ("to", "message"),
     [
         (("parameters", 10_000_000), "--to parameters=10000000: the model has 1,624, which is no more than that"),
-        # 4 bytes for each of 1,624 parameters, and the header of the file
-        (("bytes", 7224), "--to bytes=7224: the model has 7,2"),
+        # those of the file, in which the zeros of dead units are not stored
+        (("bytes", 7224), "--to bytes=7224: the model has 4,2"),
         (("parameters", 3), "--to parameters=3: parameters cannot go below 48"),
     ],
 )

@@ -140,6 +140,17 @@ def test_a_size_in_bytes(runs, tmp_path):
     assert plain["after"]["bytes"] <= 0.65 * plain["before"]["bytes"] + 8
 
 
+def test_a_size_in_bytes_of_a_run_in_int8(runs, tmp_path):
+    """The size of such a run is that of its file, not what it would be in float32."""
+    run, _ = runs("bytes")
+    before = compress(run, tmp_path / "rounded", weights="int8")["after"]["bytes"]
+    with pytest.raises(UserError, match=f"the model has {before:,}, which is no more than that"):
+        compress(tmp_path / "rounded", tmp_path / "x", to=("bytes", before + 1), max_loss=9.0)
+    found = compress(tmp_path / "rounded", tmp_path / "small", to=("bytes", "70%"), max_loss=9.0)
+    assert found["weights"] == "int8" and found["before"]["bytes"] == before
+    assert found["after"]["bytes"] <= 0.7 * before
+
+
 def test_a_size_in_bytes_that_rounding_does_not_reach(runs, tmp_path):
     run, _ = runs("bytes")
     lines, model = [], load(run).model

@@ -143,8 +143,10 @@ def test_finetuning_after_it(runs, tmp_path):
     assert found["finetuned"]["widths"]["embedding"] == 6
 
 
-def test_a_size_in_bytes_tries_bands(tiny_corpus, tmp_path):
-    wide = ("data.unit=byte", "model.hidden_sizes=[10,64]", "model.embedding_size=48", "training.epochs=1")
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_size_in_bytes_tries_bands(tiny_corpus, tmp_path, tied):
+    sizes = ("model.hidden_sizes=[10,48]", "model.tied=true") if tied else ("model.hidden_sizes=[10,64]",)
+    wide = ("data.unit=byte", *sizes, "model.embedding_size=48", "training.epochs=1")
     train(recipe("zaremba-small", *SMALL, *wide, data=str(tiny_corpus)), tmp_path / "run", progress=QUIET)
     lines = []
     found = compress(tmp_path / "run", tmp_path / "small", to=("bytes", "22%"), max_loss=9.0, log=lines.append)
@@ -154,7 +156,7 @@ def test_a_size_in_bytes_tries_bands(tiny_corpus, tmp_path):
     # and of a run whose units were removed already, by a size or by hand
     removed = compress(tmp_path / "run", tmp_path / "uneven", to=("multiply_adds", "80%"), max_loss=9.0)
     widths = removed["after"]["widths"]
-    assert widths["layer1.hidden"] < 64
+    assert min(widths.values()) < 10 or widths["embedding" if tied else "layer1.hidden"] < 48
     found = compress(tmp_path / "uneven", tmp_path / "smaller", to=("bytes", "22%"), max_loss=9.0)
     assert found["before"]["widths"] == widths and found["after"]["bytes"] <= 0.22 * found["before"]["bytes"] + 100
     for run, figures in (("uneven", found["before"]), ("smaller", found["after"])):

@@ -1,6 +1,6 @@
 """Modules that others are made of and that may be left out: a dropout, or the transform of a weight."""
 
-from torch import nn
+from torch import Tensor, nn
 
 from refrain.arguments import described
 
@@ -37,3 +37,20 @@ def module_or_identity(name: str, given: nn.Module | None, example: str = DROPOU
     """
     check_module(name, given, example)
     return given or nn.Identity()
+
+
+def transformed(name: str, transform: nn.Module, weight: Tensor) -> Tensor:
+    """A weight as a transform maps it.
+
+    Args:
+        name: of the argument that was the transform.
+        transform: the transform.
+        weight: the weight.
+
+    Raises:
+        ValueError: when its result has another shape, with which compiled kernels would read what is beside it.
+    """
+    found: Tensor = transform(weight)
+    if found.shape != weight.shape:
+        raise ValueError(f"{name}: must keep the shape of the weight, {list(weight.shape)} (got {list(found.shape)})")
+    return found

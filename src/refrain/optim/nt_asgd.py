@@ -127,7 +127,8 @@ class TriggeredAveraging:
         Args:
             model: the model with the parameters; not used.
         """
-        if not self.active:
+        # inside such a context the parameters are the mean already
+        if not self.active or self._trained is not None:
             yield
             return
         self._trained = trained = [parameter.detach().clone() for parameter in self._parameters]

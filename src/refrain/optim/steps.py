@@ -17,17 +17,24 @@ from torch.optim import optimizer as hooks
 from refrain.nn.precision import HALF, widened
 
 from .eager import EagerSGD
+from .layouts import is_dense, laid_out
 from .native import Averages, native_norm, native_step
 
 
-def gradient_norm(parameters: Iterable[nn.Parameter], *, native: bool = False) -> Tensor:
+def _listed(parameters: Tensor | Iterable[nn.Parameter]) -> list[Any]:
+    """The parameters, each once; one alone is given as itself."""
+    return [parameters] if isinstance(parameters, Tensor) else list(dict.fromkeys(parameters))
+
+
+def gradient_norm(parameters: Tensor | Iterable[nn.Parameter], *, native: bool = False) -> Tensor:
     """Return the norm of all gradients together. Sparse gradients are coalesced in place, so that it is exact.
 
     Args:
-        parameters: the parameters; those without a gradient are ignored, and one that is given twice counts once.
+        parameters: the parameters, or a single one; those without a gradient are ignored, and one that is given twice
+            counts once.
         native: use the C++ kernel, for the gradients that it takes.
     """
-    parameters = list(dict.fromkeys(parameters))
+    parameters = _listed(parameters)
     parts = []
     for parameter in parameters:
         if parameter.grad is not None and parameter.grad.is_sparse:
@@ -63,21 +70,21 @@ def clip_scale(norm: float | Tensor, max_norm: float | None) -> float:
     return 1.0 if max_norm is None or not math.isfinite(norm) else min(1.0, max_norm / (norm + 1e-6))
 
 
-def scale_gradients(parameters: Iterable[nn.Parameter], scale: float) -> None:
+def scale_gradients(parameters: Tensor | Iterable[nn.Parameter], scale: float) -> None:
     """Multiply all gradients by a factor, in place. This is one more pass over memory.
 
     Args:
-        parameters: the parameters; those without a gradient are ignored.
+        parameters: the parameters, or a single one; those without a gradient are ignored.
         scale: the factor.
     """
-    for parameter in dict.fromkeys(parameters):
+    for parameter in _listed(parameters):
         if parameter.grad is not None:
             parameter.grad.mul_(scale)
 
 
 def scaled_step(
     optimizer: torch.optim.Optimizer,
-    parameters: Iterable[nn.Parameter],
+    parameters: Tensor | Iterable[nn.Parameter],
     scale: float | Tensor,
     averages: Averages | None = None,
 ) -> None:
@@ -88,20 +95,25 @@ def scaled_step(
 
     Args:
         optimizer: an optimiser of the parameters.
-        parameters: the parameters, whose gradients are not scaled yet; one that is given twice counts once.
+        parameters: the parameters, or a single one, whose gradients are not scaled yet; one that is given twice counts
+            once.
         scale: the factor.
         averages: the running means of the parameters, or None.
 
     Raises:
         ValueError: when `scale` is not positive.
     """
-    parameters, scale = list(dict.fromkeys(parameters)), float(scale)
+    parameters, scale = _listed(parameters), float(scale)
     if not scale > 0:
         raise ValueError(f"scale must be positive (got {scale!r})")
     if isinstance(optimizer, SGD) and optimizer.native_step(parameters, scale, averages):
         return
     fused = all(group.get("fused") for group in optimizer.param_groups)
-    if scale != 1.0 and not fused:
+    if fused:
+        for parameter in parameters:
+            if parameter.grad is not None and not parameter.grad.is_sparse:
+                parameter.grad = laid_out(parameter.grad, parameter)
+    elif scale != 1.0:
         scale_gradients(parameters, scale)
     # the attribute that torch.amp.GradScaler sets on fused optimisers, which divide by it and read it as float32
     divisor = torch.tensor(1 / scale, dtype=torch.float32) if scale != 1.0 and fused else None
@@ -138,7 +150,9 @@ class SGD(EagerSGD):
         native: as given.
 
     Raises:
-        ValueError: by `step`, when a parameter has both weight decay and a sparse gradient.
+        ValueError: by `step`, when a parameter has both weight decay and a sparse gradient, or when its group was given
+            momentum or another option with which a step is not plain gradient descent, and the gradient is sparse, its
+            precision is half, or the parameter has gaps in memory.
     """
 
     # the default for a copy, because torch's optimisers do not copy attributes
@@ -179,28 +193,31 @@ class SGD(EagerSGD):
         infinite = getattr(self, "found_inf", None)
         if infinite is not None and infinite.item():
             return loss
-        given = []
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                gradient = parameter.grad
-                # torch's fused update needs gradients of one dtype, and on a CPU it leaves most entries of parameters
-                # of half precision as they were
-                if gradient is None or not (gradient.is_sparse or gradient.dtype in HALF or parameter.dtype in HALF):
-                    continue
-                rate = group["lr"] if scale is None else group["lr"] / scale.item()
-                if gradient.is_sparse:
-                    _check_rows(group)
-                    gradient = gradient.coalesce()
-                    parameter.index_add_(0, gradient.indices()[0], gradient.values(), alpha=-rate)
-                else:
-                    moved = widened(parameter).mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.copy_(moved.add_(gradient, alpha=-rate))
-                given.append((parameter, parameter.grad))
-                parameter.grad = None
+        moved = [
+            (group, parameter, parameter.grad)
+            for group in self.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
+        for group, parameter, gradient in moved:
+            if not _is_for_fused(parameter, gradient):
+                _check_plain(group, gradient)
+        for group, parameter, gradient in moved:
+            if _is_for_fused(parameter, gradient):
+                parameter.grad = laid_out(gradient, parameter)
+                continue
+            rate = group["lr"] if scale is None else group["lr"] / scale.item()
+            if gradient.is_sparse:
+                rows = gradient.coalesce()
+                parameter.index_add_(0, rows.indices()[0], rows.values(), alpha=-rate)
+            else:
+                kept = widened(parameter).mul(1 - group["lr"] * group["weight_decay"])
+                parameter.copy_(kept.add_(gradient, alpha=-rate))
+            parameter.grad = None
         # not the one of the class above, which torch may have wrapped to call the hooks, as it has wrapped this one
         _plain_step(self)
         torch.autograd.graph.increment_version([p for group in self.param_groups for p in group["params"]])
-        for parameter, gradient in given:
+        for _, parameter, gradient in moved:
             parameter.grad = gradient
         return loss
 
@@ -228,7 +245,7 @@ class SGD(EagerSGD):
         groups = {id(parameter): group for group in self.param_groups for parameter in group["params"]}
         for parameter in parameters:
             if parameter.grad is not None and parameter.grad.is_sparse:
-                _check_rows(groups[id(parameter)])
+                _check_plain(groups[id(parameter)], parameter.grad)
                 parameter.grad = parameter.grad.coalesce()
         rates, decays = ([groups[id(part)][key] for part in parameters] for key in ("lr", "weight_decay"))
         if not native_step(parameters, rates, decays, scale, averages):
@@ -250,6 +267,22 @@ class SGD(EagerSGD):
         )
 
 
-def _check_rows(group: dict[str, Any]) -> None:
-    if group["weight_decay"]:
+def _is_for_fused(parameter: Tensor, gradient: Tensor) -> bool:
+    """Whether torch's fused update is right: for dense gradients of one dtype.
+
+    On a CPU it leaves most entries of parameters of half precision as they were, and writes into the gaps of others.
+    """
+    halves = gradient.dtype in HALF or parameter.dtype in HALF
+    return not gradient.is_sparse and not halves and is_dense(parameter)
+
+
+def _check_plain(group: dict[str, Any], gradient: Tensor) -> None:
+    """Refuse what an update of our own does not do."""
+    if gradient.is_sparse and group["weight_decay"]:
         raise ValueError("a sparse gradient does not cover all rows that decay; use a dense gradient")
+    other = [option for option in OTHER_STEPS if group.get(option)]
+    if other:
+        raise ValueError(
+            f"a step with {' and '.join(other)} is not taken for sparse gradients, for parameters or gradients of half "
+            "precision, or for slices of tensors; use torch.optim.SGD"
+        )

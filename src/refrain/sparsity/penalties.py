@@ -49,17 +49,19 @@ class L1:
     """The L1 penalty: the sum of absolute values.
 
     Attributes:
-        parameters: the parameters that are penalised.
+        parameters: the parameters that are penalised, in any iterable.
         strength: lambda, at least 0 and relative to the loss; may be changed during a run.
 
     Raises:
         UserError: when the strength is negative or no number.
     """
 
-    parameters: Sequence[Tensor]
+    parameters: Iterable[Tensor]
     strength: float
 
     def __post_init__(self) -> None:
+        # an iterator, as `model.parameters()` is, ends after one use
+        self.parameters = list(self.parameters)
         self.strength = _checked_strength(self.strength)
 
     def loss(self) -> Tensor:
@@ -163,16 +165,17 @@ class LineLasso:
         UserError: when the strength is negative or no number, or the dimension is another.
     """
 
-    parameters: Sequence[Sequence[Tensor]]
+    parameters: Iterable[Iterable[Tensor]]
     strength: float
     dimension: Literal[0, 1]
 
     def __post_init__(self) -> None:
+        self.parameters = [list(matrices) for matrices in self.parameters]
         self.strength = _checked_strength(self.strength)
         if self.dimension not in (0, 1):
             raise UserError(f"dimension: must be 1 for rows or 0 for columns (got {shown(self.dimension)})")
 
-    def _squares(self, matrices: Sequence[Tensor]) -> Tensor:
+    def _squares(self, matrices: Iterable[Tensor]) -> Tensor:
         return torch.stack([widened(matrix).square().sum(self.dimension) for matrix in matrices]).sum(0)
 
     def loss(self) -> Tensor:

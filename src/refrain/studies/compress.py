@@ -115,7 +115,7 @@ def compress(
     ranks = _ranks(lm.model, request, len(lm.vocabulary))
     text = open_validation(reading, experiment, data, log) if request.is_lossy else None
     dtype = _weights(request, lm)
-    target = _target(lm.model, request, dtype)
+    target = _target(lm, request, dtype)
     start = Start(lm.model, experiment, counts_of(lm.vocabulary, text), text, lm.weights, dtype, reports)
     smaller = _smaller(start, request, target, ranks, log)
     report = {"run": str(run), "out": str(out), "data": data, **smaller.document()}
@@ -191,11 +191,12 @@ def _weights(request: Request, lm: TrainedLanguageModel) -> WeightType:
     return request.weights or ("int8" if to_bytes else lm.weights)
 
 
-def _target(model: LanguageModel, request: Request, weights: WeightType) -> Target | None:
+def _target(lm: TrainedLanguageModel, request: Request, weights: WeightType) -> Target | None:
     if request.to is None:
         return None
     measure, asked = request.to
-    size = target_size(measure, asked, size_of(model, measure))
+    whole = weight_bytes(lm.folder) if measure == "bytes" else size_of(lm.model, measure)
+    size = target_size(measure, asked, whole)
     return Target("int8_bytes" if measure == "bytes" and weights == "int8" else measure, size)
 
 

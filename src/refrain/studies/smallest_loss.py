@@ -127,7 +127,9 @@ def _bands_of(start: Start, parts: tuple[Spectrum, Spectrum], embedding: float, 
 
 def _zeros_for(start: Start, target: Target, parts: tuple[Spectrum, Spectrum] | None) -> Iterator[tuple[Ranks, float]]:
     """Ranks, and the share of zeros with which a model of these ranks reaches a target when zeros are not stored."""
-    ways = [*_ranks_with_zeros(start), *([_bands_of(start, parts, *shares) for shares in ZERO_BANDS] if parts else [])]
+    # one matrix that is shared has the same bands in both places
+    shares = [(narrow, narrow if is_tied(start.model) else head) for narrow, head in ZERO_BANDS]
+    ways = [*_ranks_with_zeros(start), *([_bands_of(start, parts, *each) for each in shares] if parts else [])]
     for ranks in ways:
         model = shaped(start, ranks)
         matrices = [parameter.numel() for parameter in may_have_zeros(model)]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.given_module import WEIGHT_DROPOUT, module_or_identity
+from refrain.nn.given_module import WEIGHT_DROPOUT, module_or_identity, transformed
 from refrain.nn.kernels.backend import TORCH, NativeFrom
 from refrain.nn.kernels.packed_linear import WeightType
 from refrain.nn.kernels.workspace import BufferPool
@@ -171,8 +171,8 @@ class GRU(nn.Module):
 
     def window_weights(self) -> tuple[Tensor, ...]:
         """Input weight, recurrent weight, bias and, where there is one, `bias_hn`: transformed once for a window."""
-        w_ih = self.input_transform(self.weight_ih)
-        w_hh = self.recurrent_transform(self.weight_hh)
+        w_ih = transformed("input_transform", self.input_transform, self.weight_ih)
+        w_hh = transformed("recurrent_transform", self.recurrent_transform, self.weight_hh)
         return (w_ih, w_hh, self.bias) if self.bias_hn is None else (w_ih, w_hh, self.bias, self.bias_hn)
 
     def describe(self, build: GraphBuilder, x: Value, state: Any) -> tuple[Value, Any]:

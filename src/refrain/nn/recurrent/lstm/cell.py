@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import Axis, AxisTable
-from refrain.nn.given_module import WEIGHT_DROPOUT, module_or_identity
+from refrain.nn.given_module import WEIGHT_DROPOUT, module_or_identity, transformed
 from refrain.nn.recurrent.gated import draw_uniform, gated_axes
 from refrain.nn.recurrent.given import drop_held_masks, is_plain, with_any_state
 from refrain.nn.recurrent.protocol import check_window
@@ -115,8 +115,8 @@ class LSTMCell(nn.Module):
         state = cast(LSTMState, state)
         check_window(self.input_size, self.output_size, x, [state.hidden])
         check_window(self.input_size, self.hidden_size, x, [state.cell])
-        w_ih = self.input_transform(self.weight_ih)
-        w_hh = self.recurrent_transform(self.weight_hh)
+        w_ih = transformed("input_transform", self.input_transform, self.weight_ih)
+        w_hh = transformed("recurrent_transform", self.recurrent_transform, self.weight_hh)
         gates = x @ w_ih.T + state.hidden @ w_hh.T + self.bias  # (B, 4H): input, forget, candidate, output
         i, f, g, o = gates.chunk(4, dim=-1)
         if self.peephole is not None:

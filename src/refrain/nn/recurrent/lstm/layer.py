@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from refrain.axes import AxisTable
-from refrain.nn.given_module import WEIGHT_DROPOUT, module_or_identity
+from refrain.nn.given_module import WEIGHT_DROPOUT, module_or_identity, transformed
 from refrain.nn.kernels.backend import TORCH, NativeFrom
 from refrain.nn.kernels.packed_linear import WeightType
 from refrain.nn.kernels.workspace import BufferPool
@@ -209,8 +209,8 @@ class LSTM(nn.Module):
 
     def window_weights(self) -> tuple[Tensor, Tensor, Tensor]:
         """Input weight, recurrent weight and bias, transformed once for all steps of a window."""
-        w_ih = self.input_transform(self.weight_ih)
-        w_hh = self.recurrent_transform(self.weight_hh)
+        w_ih = transformed("input_transform", self.input_transform, self.weight_ih)
+        w_hh = transformed("recurrent_transform", self.recurrent_transform, self.weight_hh)
         return w_ih, w_hh, self.bias
 
     def describe(self, build: GraphBuilder, x: Value, state: Any) -> tuple[Value, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from refrain.arguments import described
 from refrain.axes import Axis, AxisTable
-from refrain.nn.given_module import WEIGHT_DROPOUT, check_module
+from refrain.nn.given_module import WEIGHT_DROPOUT, check_module, transformed
 from refrain.nn.kernels.backend import TORCH, NativeFrom
 from refrain.nn.kernels.packed_linear import WeightType
 from refrain.nn.kernels.workspace import BufferPool
@@ -217,7 +217,9 @@ class MultiplicativeLSTM(nn.Module):
 
     def _transformed(self, name: str) -> Tensor:
         weight: Tensor = getattr(self, name)
-        return self.transforms[name](weight) if name in self.transforms else weight
+        return (
+            transformed(f"transforms[{name!r}]", self.transforms[name], weight) if name in self.transforms else weight
+        )
 
     def extra_repr(self) -> str:
         """The widths, for print."""

@@ -55,6 +55,9 @@ class SparseLSTM(nn.Module):
 
     Attributes:
         backend: what the layer trains with; with torch the blocks run one after another.
+
+    Raises:
+        ValueError: when `block` makes another layer or other widths.
     """
 
     kernels = "lstm"
@@ -68,7 +71,7 @@ class SparseLSTM(nn.Module):
         self.plan = plan
         self.input_size = plan.input_size
         self.hidden_size = plan.hidden_size
-        self.blocks = nn.ModuleList([block(part.end - part.begin, part.units) for part in plan.blocks])
+        self.blocks = nn.ModuleList([_made(block, part.end - part.begin, part.units) for part in plan.blocks])
         self._units = [part.units for part in plan.blocks]
         self.backend = TORCH
         self._pool = BufferPool()
@@ -168,3 +171,15 @@ class SparseLSTM(nn.Module):
 
     def _lstms(self) -> list[Any]:
         return list(self.blocks)
+
+
+def _made(block: Callable[[int, int], LSTM], inputs: int, units: int) -> LSTM:
+    lstm = block(inputs, units)
+    if not isinstance(lstm, LSTM):
+        raise ValueError(f"block: must make an LSTM (got {type(lstm).__name__})")
+    if (lstm.input_size, lstm.hidden_size) != (inputs, units):
+        raise ValueError(
+            f"block: must make an LSTM from {inputs} inputs to {units} units (got {lstm.input_size} and "
+            f"{lstm.hidden_size})"
+        )
+    return lstm
