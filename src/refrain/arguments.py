@@ -75,7 +75,7 @@ def ids_of(given: Iterable[Any], name: str) -> list[int]:
     """Ids of tokens as a list of integers that are not negative.
 
     Args:
-        given: what should be several ids.
+        given: what should be several ids: numbers, an array or a tensor of one axis.
         name: what it is, for the message.
 
     Raises:
@@ -83,9 +83,12 @@ def ids_of(given: Iterable[Any], name: str) -> list[int]:
     """
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
         raise UserError(f"{name}: must be a list of ids (got {described(given)})")
-    ids = [whole_of(each, name) for each in given]
-    if negative := [each for each in ids if each < 0]:
-        raise UserError(f"{name}: an id must not be negative (got {negative[0]})")
+    # an element of a tensor would be a tensor
+    ids = given.tolist() if hasattr(given, "tolist") else list(given)
+    if not all(type(each) is int for each in ids):
+        ids = [whole_of(each, name) for each in ids]
+    if ids and min(ids) < 0:
+        raise UserError(f"{name}: an id must not be negative (got {min(ids)})")
     return ids
 
 

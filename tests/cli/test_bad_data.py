@@ -145,7 +145,7 @@ def test_invalid_utf8_names_what_the_command_has(mistake, train, tiny_run, tiny_
         folder = write(f"corpus/{split}.txt", b"good line\nbad \xe9 line\n" * 40).parent
     cause = "invalid UTF-8 at byte 14 (0xe9); correct the file"
     latin = "; correct the file, or if it is in Latin-1 convert it: iconv -f LATIN1 -t UTF-8 "
-    names = {split: f"{latin}{split}.txt > {split}.utf8.txt" for split in ("train", "valid", "test")}
+    names = {split: f"{latin}{folder}/{split}.txt > {folder}/{split}.utf8.txt" for split in ("train", "valid", "test")}
     setting = f"{names['train']}, or continue with data.errors=replace"
     option = f"{names['train']}, or continue with --errors replace"
     place = ["--data", folder]

@@ -8,6 +8,7 @@ import shutil
 import statistics
 
 import pytest
+from tagged import sentences
 
 from refrain import recipe
 from refrain.cli.app import main
@@ -124,6 +125,34 @@ def test_taggers(refrain, tmp_path):
         assert group["text"]["accuracy"] == pytest.approx(alone["accuracy"])
     gap = found[1]["text"]["accuracy"] - found[0]["text"]["accuracy"]
     assert gap <= 0 and found[1]["text"]["difference"] == pytest.approx(gap)
+
+
+def test_taggers_that_count_other_words_have_no_test(refrain, mistake, tmp_path):
+    """The difference would be that of right words over the number of words of one of them."""
+    corpus = tmp_path / "toy"
+    corpus.mkdir()
+    for seed, split in enumerate(("train", "dev", "test")):
+        lines = "".join(
+            "".join(f"{place}\t{word}\t_\t{tag}\t{tag if place % 2 else '_'}\t_\t0\troot\t_\t_\n"
+                    for place, (word, tag) in enumerate(each, 1)) + "\n"
+            for each in sentences(20, seed)
+        )  # fmt: skip
+        (corpus / f"toy-{split}.conllu").write_text(lines)
+    for column in ("upos", "xpos"):
+        words = ["train", "pos-default", "model.embedding_size=8", "model.hidden_sizes=[4]", "--quiet"]
+        words += ["training.epochs=1", f"data.column={column}", "--data", corpus, "--out", tmp_path / "runs" / column]
+        assert refrain(*words).status == 0
+    mistake(3, ["compare", tmp_path / "runs", "--split", "test"], "counts other words than", "--column")
+    assert refrain("compare", tmp_path / "runs", "--split", "test", "--column", "upos").status == 0
+
+
+def test_a_model_that_reads_more_words_as_unknown_is_named(refrain, family, tiny_corpus, tiny_settings, tmp_path):
+    few = tmp_path / "few"
+    words = ["zaremba-small", *tiny_settings, "data.max_words=4", "--data", tiny_corpus, "--out", few, "--quiet"]
+    assert refrain("train", *words).status == 0
+    said = refrain("compare", family / "wide", few, "--split", "test", "--resamples", "50").err
+    assert f"note: {few} reads " in said and "words as unknown and" in said and f"which favours {few}" in said
+    assert "as unknown: " in said or "unknown words" in said or "<unk>" in said
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 from tagged import write_tsv
 
 from refrain.cli.app import main
+from refrain.cli.evaluate_several import OF_TAGGERS, _report
 
 TAGGER = (
     "model.embedding_size=8", "model.hidden_sizes=[8]", "training.epochs=1", "training.batch_size=8",
@@ -92,6 +93,38 @@ def test_a_note_where_the_sentences_of_taggers_differ(refrain, taggers, tmp_path
     test.write_text(test.read_text() + "the\tDET\ndogs\tNOUN\n\n")
     assert "reads another text than" in refrain("evaluate", taggers / "seed-1", tmp_path / "run").err
     assert "reads another text than" not in refrain("evaluate", taggers / "seed-1", taggers / "seed-2").err
+
+
+@pytest.fixture
+def folds(refrain, tmp_path):
+    """Runs of a cross-validation, whose test sentences are of one file."""
+    corpus = write_tsv(tmp_path / "toy") / "toy.train.tsv"
+    words = ["train", "pos-default", *TAGGER, "--data", corpus, "--folds", "3", "--out", tmp_path / "folds", "--quiet"]
+    assert refrain(*words).status == 0
+    return tmp_path / "folds"
+
+
+def test_folds_are_measured_on_different_sentences(refrain, mistake, folds):
+    said = refrain("evaluate", folds / "fold-1", folds / "fold-2").err
+    assert "reads another part of" in said and "because data.fold is 1 and 2" in said
+    mistake(
+        3, ["compare", folds, "--split", "test"], "has another text than", "name one text for all models with --data"
+    )
+
+
+def test_cuts_of_a_file_are_different_sentences(refrain, tmp_path):
+    corpus = write_tsv(tmp_path / "toy") / "toy.train.tsv"
+    for name, share in (("a", "[0.8,0.1]"), ("b", "[0.6,0.2]")):
+        words = [*TAGGER, f"data.split={share}", "--data", corpus, "--out", tmp_path / name, "--quiet"]
+        assert refrain("train", "pos-default", *words).status == 0
+    said = refrain("evaluate", tmp_path / "a", tmp_path / "b").err
+    assert "reads another part of" in said and "because data.split is [0.8, 0.1] and [0.6, 0.2]" in said
+
+
+def test_an_accuracy_of_zero_is_shown(capsys):
+    rows = [{"run": name, "corpus": "toy", "split": "test", "tokens": 4, "accuracy": 0.0} for name in ("a", "b")]
+    _report(rows, OF_TAGGERS)
+    assert "accuracy" in capsys.readouterr().out
 
 
 def test_taggers(refrain, taggers):

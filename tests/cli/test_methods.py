@@ -1,9 +1,11 @@
 """`refrain evaluate` with every method."""
 
+import math
 import shutil
 
 import pytest
 
+from refrain.cli.evaluate_report import number_text
 from refrain.evaluation import measure
 
 
@@ -23,7 +25,7 @@ def test_every_method_gives_figures_and_its_settings(refrain, tiny_run, method):
     [
         (["--method", "cache", "--cache-window", "0"], "refrain: --cache-window must be at least 1 (got 0)"),
         (["--method", "cache", "--cache-share", "1"], "refrain: --cache-share must be at least 0 and less than 1"),
-        (["--method", "cache", "--cache-flatness", "-1"], "refrain: --cache-flatness must be at least 0 and finite"),
+        (["--method", "cache", "--cache-flatness", "-1"], "refrain: --cache-flatness must be from 0 to 1,000,000"),
         (["--method", "dynamic", "--dynamic-rate", "inf"], "refrain: --dynamic-rate must be at least 0 and finite"),
         (["--method", "dynamic", "--dynamic-decay", "nan"], "refrain: --dynamic-decay must be at least 0 and finite"),
         (["--method", "dynamic", "--dynamic-epsilon", "0"], "refrain: --dynamic-epsilon must be greater than 0"),
@@ -116,6 +118,34 @@ def test_a_note_where_settings_are_chosen_on_what_is_measured(refrain, tiny_run,
     done = refrain("evaluate", tiny_run, "--method", "cache", "--search", "1", "--split", split)
     note = "note: the settings of --search are chosen on the validation text, which is what is measured"
     assert (note in done.err) == (split == "valid")
+
+
+def test_a_text_of_the_run_that_is_named_is_known_by_its_content(refrain, mistake, tiny_run, tiny_corpus, tmp_path):
+    search = ["--method", "cache", "--search", "1"]
+    note = "chosen on the validation text, which is what is measured"
+    copy = shutil.copy(tiny_corpus / "valid.txt", tmp_path / "copy.txt")
+    for place in (["--data", tiny_corpus, "--split", "valid"], ["--data", copy]):
+        assert f"the settings of --search are {note}" in refrain("evaluate", tiny_run, *search, *place).err
+        assert f"weights of the matches are {note}" in refrain("evaluate", tiny_run, "--method", "match", *place).err
+    assert note not in refrain("evaluate", tiny_run, *search, "--data", tiny_corpus, "--split", "test").err
+    train = ["--data", tiny_corpus, "--split", "train", "--method", "match"]
+    for runs in ([tiny_run], [tiny_run, tiny_run]):
+        mistake(2, ["evaluate", *runs, *train], "cannot be measured with matches from the training text")
+
+
+def test_weights_that_run_away_while_they_are_adapted_are_no_fault_of_the_training(refrain, tiny_run):
+    words = ["--method", "static", "--method", "dynamic", "--dynamic-rate", "1e9"]
+    done = refrain("evaluate", tiny_run, *words)
+    assert "method dynamic, is inf: the weights ran away" in done.err and "lower --dynamic-rate (got 1e+09)" in done.err
+    assert "training.learning_rate" not in done.err
+
+
+def test_large_figures_are_in_scientific_notation(refrain, tiny_run):
+    done = refrain("evaluate", tiny_run, "--method", "dynamic", "--dynamic-rate", "1e9")
+    nats = float(next(line for line in done.out.splitlines() if line.startswith("nats_per_token")).split()[1])
+    assert nats > 1e6 and "e+" in done.out
+    assert number_text(999_999.5) == "999,999.5000" and number_text(1e6) == "1.0000e+06"
+    assert number_text(math.inf) == "inf"
 
 
 def test_one_method_named_twice_is_one(refrain, tiny_run):

@@ -78,6 +78,15 @@ def test_mistakes():
             paired_bootstrap(np.ones(3), np.ones(3), np.ones(3 if more else 2), **more)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_values_that_are_not_finite_are_refused(value):
+    with pytest.raises(DataError, match="a test needs finite values"):
+        paired_bootstrap(np.array([value, 1.0, 2.0]), np.ones(3), np.ones(3))
+    # a line of no size says nothing
+    found = paired_bootstrap(np.array([value, 1.0, 2.0]), np.ones(3), np.array([0.0, 1.0, 1.0]))
+    assert type(found.p_value) is float
+
+
 def test_lines_of_size_zero_are_left_out():
     """Such as sentences without a tag: resamples of these alone have no mean."""
     first, second, sizes = np.array([3.0, 0, 1, 0, 2]), np.array([2.0, 0, 1, 0, 0]), np.array([4.0, 0, 3, 0, 5])

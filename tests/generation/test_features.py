@@ -3,6 +3,7 @@
 import importlib
 import random
 
+import numpy as np
 import pytest
 import torch
 
@@ -155,3 +156,13 @@ def test_a_part_that_is_not_there():
     assert found.part("hidden") is found.hidden
     with pytest.raises(ValueError, match="no cell state"):
         found.part("cell")
+
+
+def test_texts_of_any_form():
+    model = tiny(LSTM)
+    wanted = features(model, [[1, 2, 3], [4]]).hidden
+    for made in (torch.tensor, np.array, tuple):
+        assert torch.equal(features(model, [made([1, 2, 3]), made([4])]).hidden, wanted)
+    for wrong in ([1, -1], [1.5], torch.tensor([1.0]), "text", 3):
+        with pytest.raises(UserError, match="texts: "):
+            features(model, [[1], wrong])

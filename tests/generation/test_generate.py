@@ -1,5 +1,6 @@
 """Text is drawn a token at a time, every sample by itself, each from what came before it."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -67,6 +68,26 @@ def test_samples_stop_each_by_itself():
 def test_an_empty_context():
     with pytest.raises(ValueError, match="at least one token is needed"):
         drawn(Chain(), [])
+
+
+@pytest.mark.parametrize("made", [torch.tensor, np.array, tuple, iter])
+def test_a_context_of_any_form(made):
+    assert drawn(Chain(), made([3, 2, 1]), tokens=4) == [[2], [0], [0], [0]]
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        ([1.5], "context: must be a whole number"),
+        ([1, -1], r"context: an id must not be negative \(got -1\)"),
+        (torch.tensor([[1, 2]]), "context: must be a whole number"),
+        (torch.tensor([1.0]), "context: must be a whole number"),
+        ("the", "context: must be a list of ids"),
+    ],
+)
+def test_a_context_that_is_none(context, message):
+    with pytest.raises(UserError, match=message):
+        drawn(Chain(), context)
 
 
 def test_a_model_in_training_writes_without_dropout_and_is_left_in_training():

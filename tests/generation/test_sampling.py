@@ -193,7 +193,7 @@ def test_numbers_of_numpy(log_probabilities):
         ([1.5], "banned: must be a whole number"),
     ],
 )
-def test_banned_ids_that_are_none(banned, message):
+def test_banned_ids_that_are_no_ids(banned, message):
     with pytest.raises(UserError, match=message):
         Sampler(banned=banned)
 
@@ -202,3 +202,12 @@ def test_a_banned_id_outside_of_the_vocabulary(log_probabilities):
     size = log_probabilities.shape[1]
     with pytest.raises(UserError, match=rf"banned: an id must be less than {size} \(got {size}\)"):
         Sampler(banned=[size])(log_probabilities, torch.Generator())
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_some_token_must_be_left_to_draw(dtype, temperature):
+    with pytest.raises(UserError, match="banned: at least one of the 3 ids must be left to draw"):
+        Sampler(banned=[2, 0, 1, 1], temperature=temperature)(torch.zeros(1, 3, dtype=dtype), generator())
+    one_left = Sampler(banned=[2, 1, 1], temperature=temperature)
+    assert one_left(torch.zeros(1, 3, dtype=dtype), generator()).tolist() == [0]

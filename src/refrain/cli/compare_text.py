@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from .evaluate_several import check_alike, note_concerns
+from .evaluate_several import check_alike, is_same_text, note_concerns
 from .evaluate_tagger import refuse_for
 from .evaluate_texts import TextOptions, Texts
 from .options import Device, Weights
@@ -90,8 +90,8 @@ def compare_on_text(
     # models whose tokens differ are compared by the nats of the whole text
     ranks = [-figure if tagger else float(each.values.sum()) for figure, each in zip(figures, measured, strict=True)]
     reference = ranks.index(min(ranks)) if given is None else given
-    if not tagger and len({(each.sizes.sum(), each.unknown) for each in measured}) > 1:
-        log(f"note: the vocabularies differ; differences are in nats per token of {groups[reference].name}")
+    if not tagger:
+        _note_vocabularies(groups, measured, reference)
     if len(measured) > 1 and (lines := len(measured[0].values)) < FEW_LINES:
         log(
             f"note: intervals and p-values of {lines} lines do not tell how far other texts would differ; give a text "
@@ -99,9 +99,27 @@ def compare_on_text(
         )
     return {
         place: {"rank": ranks[place], **_figure(figures[place], each, tagger=tagger)}
-        | ({} if place == reference else _test(each, measured[reference], groups[place].name, comparison))
+        | (
+            {}
+            if place == reference
+            else _test(each, measured[reference], groups[place].name, comparison, tagger=tagger)
+        )
         for place, each in enumerate(measured)
     }
+
+
+def _note_vocabularies(groups: "Sequence[Group]", measured: "Sequence[Measured]", reference: int) -> None:
+    """Log what differences between models with other vocabularies mean."""
+    if len({(each.sizes.sum(), each.unknown) for each in measured}) > 1:
+        log(f"note: the vocabularies differ; differences are in nats per token of {groups[reference].name}")
+    numbers = [each.unknown for each in measured]
+    least, most = numbers.index(min(numbers)), numbers.index(max(numbers))
+    if numbers[least] < numbers[most]:
+        log(
+            f"note: {groups[most].name} reads {numbers[most]:,} words as unknown and {groups[least].name} "
+            f"{numbers[least]:,}, which favours {groups[most].name}, as one unknown word stands for many; "
+            "compare models of one vocabulary, or of bytes"
+        )
 
 
 class _Reader:
@@ -117,7 +135,7 @@ class _Reader:
         self._texts, self._context, self._reports = texts, context, reports
         self._device: Device = device
         self._weights = weights
-        self._first: tuple[Any, str, Path] | None = None
+        self._first: tuple[Any, Path] | None = None
         self.rows: list[dict[str, Any]] = []
 
     def measure(self, saved: "SavedModel") -> "LineFigures":
@@ -125,10 +143,14 @@ class _Reader:
         return self._sentences(saved) if saved.is_tagger else self._lines(saved)
 
     def _lines(self, saved: "SavedModel") -> "LineFigures":
+        from refrain.data.unknown import unknown_concerns
+
         with self._reports.step("reading the text"):
             corpus, split = self._texts.of(saved)
         self._check_same(corpus.splits[split], saved.path)
         self._keep_concerns(saved, corpus.splits[split], split)
+        part = corpus.splits[split]
+        self.rows[-1]["warnings"] += unknown_concerns(corpus.vocabulary, {"the text": (part.unseen, len(part.tokens))})
 
         # imports torch, which a mistake in the path need not wait for
         from refrain.evaluation.line_figures import line_nats
@@ -159,10 +181,10 @@ class _Reader:
         from refrain.errors import DataError
 
         if self._first is None:
-            self._first = (part.source, part.sha256, path)
-        source, sha256, first = self._first
-        if part.source != source and part.sha256 != sha256:
-            raise DataError(f"{path}: has another text than {first}; name one text for all models with --data")
+            self._first = (part, path)
+        first, place = self._first
+        if not is_same_text(first, part):
+            raise DataError(f"{path}: has another text than {place}; name one text for all models with --data")
 
 
 def _place(groups: "Sequence[Group]", path: Path) -> int:
@@ -190,10 +212,17 @@ def _figure(figure: float, measured: Measured, *, tagger: bool) -> dict[str, Any
     return own | {"unknown": measured.unknown, "tokens": int(measured.sizes.sum())}
 
 
-def _test(one: Measured, reference: Measured, name: str, comparison: Comparison) -> dict[str, Any]:
+def _test(one: Measured, reference: Measured, name: str, comparison: Comparison, *, tagger: bool) -> dict[str, Any]:
+    import numpy as np
+
     from refrain.errors import DataError
     from refrain.evaluation.paired import paired_bootstrap
 
+    if tagger and not np.array_equal(one.sizes, reference.sizes):
+        raise DataError(
+            f"{name}: counts other words than the tagger that it is compared with, since their tags are of different "
+            "columns, of which some are empty; name one column with --column"
+        )
     if len(one.values) != len(reference.values):
         raise DataError(
             f"{name}: reads {len(one.values):,} lines, and the model that it is compared with reads "

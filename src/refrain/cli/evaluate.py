@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from .evaluate_methods import MethodName, learns, method_names, methods_of
+from .evaluate_methods import MethodName, learns, method_names, methods_of, note_choices
 from .evaluate_outputs import check_outputs
 from .evaluate_report import concerns_about, report_all
 from .evaluate_several import check_several, evaluate_several
@@ -176,6 +176,7 @@ def _evaluate(
     from refrain.progress import reporter
 
     from .loading import load_language_model
+    from .training_text import split_of
 
     if options.data is None:
         check_outputs(run, saved.experiment.data.corpus, per_token, None, force=force)
@@ -186,6 +187,12 @@ def _evaluate(
         texts = Texts(options)
         corpus, name = texts.of(saved)
         concerns = texts.concerns(saved, corpus.splits[name], name)
+        if options.data is not None:
+            # whether a text that is named is one of the run is known once it is read
+            own = split_of(saved, corpus.splits[name])
+            note_choices(methods, search, own, None)
+            if mixing is not None:
+                mixing.note_choice(own, None)
         training = training_texts(saved, needed=learns(methods, search))
     lm = load_language_model(saved, reports, device=device, weights=weights, packed=mixing is not None)
     if mixing is not None:

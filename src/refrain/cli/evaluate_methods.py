@@ -87,9 +87,7 @@ def methods_of(
         ]
     except ValueError as error:
         raise UserError(_with_option(str(error))) from None
-    check_match_text(methods, split, data)
-    if search is not None:
-        note_choice("settings of --search are", split, data)
+    note_choices(methods, search, split, data)
     return methods
 
 
@@ -99,6 +97,23 @@ def _with_option(message: str) -> str:
         if message.startswith(name):
             return option + message.removeprefix(name)
     return message
+
+
+def note_choices(methods: "Sequence[Method]", search: int | None, split: str | None, data: object) -> None:
+    """Log or refuse what methods learn from the text that is measured; see `check_match_text`.
+
+    Args:
+        methods: the methods.
+        search: the number of settings that are tried on the validation text, or None.
+        split: the split that is measured, if it is given.
+        data: another corpus, if one is given.
+
+    Raises:
+        UserError: see `check_match_text`.
+    """
+    check_match_text(methods, split, data)
+    if search is not None:
+        note_choice("settings of --search are", split, data)
 
 
 def note_choice(what: str, split: str | None, data: object) -> None:

@@ -1,5 +1,6 @@
 """How the command `refrain evaluate` prints the figures of a language model."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -8,6 +9,10 @@ if TYPE_CHECKING:
 FIGURES = (
     "nats_per_token", "bits_per_token", "bits_per_byte", "bits_per_character", "perplexity", "perplexity_per_word",
 )  # fmt: skip
+# the setting of dynamic evaluation that figures by it have
+RATE = "dynamic_learning_rate"
+# figures from here on are printed in scientific notation
+LARGE = 1e6
 # without unknown words; printed where the text has some
 OTHERS = ("nats_per_token_without_unknown", "perplexity_without_unknown")
 
@@ -39,11 +44,21 @@ def concerns_about(vocabulary: "Vocabulary", text: "Split", figures: dict[str, d
         figures: the figures by method.
     """
     from refrain.data.unknown import unknown_concerns
-    from refrain.evaluation.perplexity import guessing_concerns
+    from refrain.evaluation.perplexity import guessing_concerns, has_diverged
+    from refrain.progress import perplexity_text
 
     concerns = unknown_concerns(vocabulary, {"the text": (text.unseen, len(text.tokens))})
-    named = {f"the text, method {name}": figure for name, figure in figures.items()}
-    return concerns + guessing_concerns(named, len(vocabulary))
+    tokens = len(vocabulary)
+    adapted = {name: figure["perplexity"] for name, figure in figures.items() if RATE in figure}
+    run_away = {name for name, found in adapted.items() if has_diverged(found, tokens)}
+    diverged = [
+        f"the perplexity of the text, method {name}, is {perplexity_text(figure['perplexity'], 1)}: the weights ran "
+        f"away while they were adapted to the text; lower --dynamic-rate (got {figure[RATE]:g})"
+        for name, figure in figures.items()
+        if name in run_away
+    ]
+    others = {f"the text, method {name}": figure for name, figure in figures.items() if name not in run_away}
+    return concerns + diverged + guessing_concerns(others, tokens)
 
 
 def report_all(
@@ -117,4 +132,15 @@ def _setting(value: Any) -> str:
 def _formatted(key: str, value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:,.4f}" if key in (*FIGURES, *OTHERS) else f"{value:,}" if isinstance(value, int) else f"{value}"
+    if key in (*FIGURES, *OTHERS):
+        return number_text(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value}"
+
+
+def number_text(value: float) -> str:
+    """A figure with four digits after the point; from a million on in scientific notation.
+
+    Args:
+        value: the figure.
+    """
+    return f"{value:,.4f}" if value < LARGE or math.isinf(value) else f"{value:.4e}"

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .evaluate_methods import learns
+from .evaluate_methods import check_match_text, learns
+from .evaluate_report import number_text
 from .evaluate_texts import TextOptions, Texts, training_texts
 from .options import Device, Protocol, Weights
 from .output import log, print_json, table
@@ -97,6 +98,19 @@ def note_concerns(rows: Sequence[Mapping[str, Any]]) -> None:
         log(f"note: {', '.join(paths)}: {concern}")
 
 
+def is_same_text(first: Any, part: Any) -> bool:
+    """Whether two models read the same text: of taggers, the same sentences, which folds and cuts of a file differ in.
+
+    Args:
+        first: the split that one model has read.
+        part: the split that the other model has read.
+    """
+    if hasattr(part, "sentences"):
+        one, other = ([list(sentence.words) for sentence in each.sentences] for each in (first, part))
+        return one == other
+    return bool(part.source == first.source or part.sha256 == first.sha256)
+
+
 def _why_others(first: Any, part: Any, settings: "Sequence[AnyExperiment]") -> str:
     """Why two models read different parts of the same files; empty where they read different files."""
     if {span.path for span in first.source} != {span.path for span in part.source}:
@@ -104,6 +118,9 @@ def _why_others(first: Any, part: Any, settings: "Sequence[AnyExperiment]") -> s
     one, other = (each.data for each in settings)
     if (units := (getattr(one, "unit", ""), getattr(other, "unit", "")))[0] != units[1]:
         return f"data.unit is {units[0]} and {units[1]}, which are cut at other places"
+    for name in ("folds", "fold", "fold_seed"):
+        if (given := (getattr(one, name, None), getattr(other, name, None)))[0] != given[1]:
+            return f"data.{name} is {given[0]} and {given[1]}"
     if one.split != other.split:
         return f"data.split is {list(one.split)} and {list(other.split)}"
     return "their settings cut it at other places"
@@ -121,7 +138,7 @@ def _note_differences(saved: "Sequence[SavedModel]", read: Sequence[Any], rows: 
 
     first = read[0]
     for one, part in zip(saved, read, strict=True):
-        if part.source != first.source and part.sha256 != first.sha256:
+        if not is_same_text(first, part):
             why = _why_others(first, part, [saved[0].experiment, one.experiment])
             what = f"part of {place_of(part.source)}" if why else "text"
             log(
@@ -170,9 +187,12 @@ def _language_model(
     from .evaluate import measure_model
     from .evaluate_report import concerns_about
     from .loading import load_language_model
+    from .training_text import split_of
 
     with reports.step("reading the text"):
         corpus, split = texts.of(saved)
+        if texts.are_given:
+            check_match_text(methods, split_of(saved, corpus.splits[split]), None)
         training = training_texts(saved, needed=learns(methods, None))
     lm = load_language_model(saved, reports, device=device, weights=weights, packed=False)
     figures = measure_model(lm, corpus, split, training, methods, protocol, None, None, False, reports.track)
@@ -209,9 +229,14 @@ def _report(rows: list[dict[str, Any]], columns: Sequence[str]) -> None:
     shared = [name for name in about[1:] if len({row[name] for row in rows}) == 1]
     print("  ".join(f"{name} {rows[0][name]}" for name in shared), end="\n\n")
     own = [name for name in about if name not in shared]
-    known = [name for name in columns if any(row.get(name) for row in rows)]
+    known = [name for name in columns if any(_is_shown(name, row.get(name)) for row in rows)]
     headings = [HEADINGS.get(name, name) for name in known]
     print(table([[*own, *headings], *([*(str(row[name]) for name in own), *_cells(row, known)] for row in rows)]))
+
+
+def _is_shown(name: str, value: Any) -> bool:
+    # without unknown words there is no column for them
+    return value is not None and (name != "unknown" or value > 0)
 
 
 def _cells(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
@@ -234,4 +259,4 @@ def _cell(name: str, value: Any) -> str:
             return f"{share:.2%}"
         case (low, high):
             return f"{low:.2%} to {high:.2%}"
-    return f"{value:{DIGITS.get(name, ',.4f')}}"
+    return number_text(value) if name not in DIGITS else f"{value:{DIGITS[name]}}"

@@ -117,6 +117,11 @@ class Texts:
         found: tuple[TaggedCorpus, str] = self._read[key]
         return found
 
+    @property
+    def are_given(self) -> bool:
+        """Whether the user has named a text, in place of the corpus of each run."""
+        return self._options.data is not None
+
     def concerns(self, saved: "SavedModel", part: "Split | TaggedSplit", split: str) -> list[str]:
         """Notes about a text that was read and the training text of the model; see `training_text_concerns`.
 

@@ -86,10 +86,19 @@ class Mixing(NamedTuple):
         """
         from refrain.errors import UserError
 
-        from .evaluate_methods import note_choice
-
         if protocol != "exact" or list(methods) != ["static"] or per_token is not None:
             raise UserError("--mix requires --protocol exact and --method static, without --per-token")
+        self.note_choice(split, data)
+
+    def note_choice(self, split: str | None, data: object) -> None:
+        """Log that the weight is chosen on the text that is measured, where it is.
+
+        Args:
+            split: the split that is measured, if it is given.
+            data: another corpus, if one is given.
+        """
+        from .evaluate_methods import note_choice
+
         if self.weight is None:
             note_choice("weight of --mix is", split, data)
 

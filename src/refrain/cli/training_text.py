@@ -46,6 +46,17 @@ def training_text_concerns(saved: "SavedModel", part: "Split | TaggedSplit", spl
     ]
 
 
+def split_of(saved: "SavedModel", part: "Split | TaggedSplit") -> str | None:
+    """The split of the run's own corpus that a text is, by its hash; None where it is none of them.
+
+    Args:
+        saved: the model.
+        part: the text that was read.
+    """
+    hashes = {name: entry.get("sha256") for name, entry in _recorded_splits(saved).items()}
+    return next((name for name, digest in hashes.items() if digest == part.sha256), None)
+
+
 def _of_other_folds(saved: "SavedModel", part: "Split | TaggedSplit") -> str:
     """A note that a text is of the corpus of a cross-validation, most of which the run was trained on; or nothing."""
     from refrain.data.text.files import place_of

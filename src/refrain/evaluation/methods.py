@@ -7,6 +7,9 @@ from typing import Any, Literal
 MethodName = Literal["static", "cache", "match", "dynamic", "dynamic+cache", "dynamic+match"]
 MatchFrom = Literal["train", "history"]
 
+# beyond it, the cache takes the most similar state alone
+MOST_FLATNESS = 1e6
+
 
 @dataclass(frozen=True)
 class Cache:
@@ -28,8 +31,8 @@ class Cache:
     def __post_init__(self) -> None:
         if self.window < 1:
             raise ValueError(f"the cache's window must be at least 1 (got {self.window})")
-        if not 0 <= self.flatness < math.inf:
-            raise ValueError(f"the cache's flatness must be at least 0 and finite (got {self.flatness})")
+        if not 0 <= self.flatness <= MOST_FLATNESS:
+            raise ValueError(f"the cache's flatness must be from 0 to {MOST_FLATNESS:,.0f} (got {self.flatness})")
         if not 0 <= self.share < 1:
             raise ValueError(f"the cache's share must be at least 0 and less than 1 (got {self.share})")
 

@@ -62,7 +62,7 @@ def paired_bootstrap(
         seed: the same seed gives the same figures.
 
     Raises:
-        DataError: when there are fewer than two lines of a positive size.
+        DataError: when there are fewer than two lines of a positive size, or a value is not finite.
         ValueError: when the arrays differ in length, or `resamples` is less than 1.
     """
     if not len(first) == len(second) == len(sizes) or resamples < 1:
@@ -72,6 +72,8 @@ def paired_bootstrap(
     if lines < 2:
         raise DataError(f"a test draws lines and needs at least 2 (got {lines}); give a text of more lines")
     gaps, sizes = _joined((first - second)[used]), _joined(np.asarray(sizes, np.float64)[used])
+    if not np.isfinite(gaps).all():
+        raise DataError("a test needs finite values: a model gives some line a probability of 0, or none")
     observed = float(gaps.sum() / sizes.sum())
     random = np.random.default_rng(seed)
     drawn = np.empty(resamples)
@@ -83,7 +85,7 @@ def paired_bootstrap(
     low, high = np.quantile(drawn, (0.025, 0.975))
     # as far as rounding goes, an equal distance is not a smaller one
     farther = np.count_nonzero(np.abs(drawn - observed) >= abs(observed) * (1 - 1e-12))
-    return PairedTest(observed, float(low), float(high), (1 + farther) / (1 + resamples), lines, resamples)
+    return PairedTest(observed, float(low), float(high), float((1 + farther) / (1 + resamples)), lines, resamples)
 
 
 def _joined(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from refrain.arguments import at_least_one
+from refrain.arguments import at_least_one, ids_of
 from refrain.errors import UserError
 from refrain.models import Network, NetworkStepper, Stepper, stepper_of
 from refrain.progress import Track, untracked
@@ -68,6 +68,7 @@ def features(
             not positive, or an argument is of another type.
     """
     units, batch_size = units_of(units), at_least_one(batch_size, "batch_size")
+    texts = [ids_of(text, "texts") for text in texts]
     if not all(texts):
         raise UserError("texts: each needs at least one token, for example the vocabulary's line_end")
     stepper = stepper_of(model)

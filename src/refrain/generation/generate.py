@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from refrain.arguments import at_least_one, whole_of
+from refrain.arguments import at_least_one, ids_of, whole_of
 from refrain.errors import UserError
 from refrain.models import Network, NetworkStepper, Stepper, stepper_of
 
@@ -47,9 +47,10 @@ def generate(
     tokens, samples = whole_of(tokens, "tokens"), at_least_one(samples, "samples")
     if tokens < 0:
         raise UserError(f"tokens must be at least 0 (got {tokens})")
-    if not context:
+    ids = ids_of(context, "context")
+    if not ids:
         raise UserError("context: at least one token is needed, for example the vocabulary's line_end")
-    return _drawn(model, context, draw, tokens, samples, generator, stop, hold)
+    return _drawn(model, ids, draw, tokens, samples, generator, stop, hold)
 
 
 def _drawn(

@@ -111,13 +111,15 @@ class Sampler:
 
         Raises:
             FloatingPointError: when a score is NaN.
-            UserError: when a banned id is not in the vocabulary.
+            UserError: when a banned id is not in the vocabulary, or all ids are banned.
         """
         scores = scores.cpu()
         if self.banned:
             if max(self.banned) >= scores.shape[1]:
                 most = scores.shape[1]
                 raise UserError(f"banned: an id must be less than {most:,} (got {max(self.banned)})")
+            if len(set(self.banned)) == scores.shape[1]:
+                raise UserError(f"banned: at least one of the {scores.shape[1]:,} ids must be left to draw")
             scores = scores.index_fill(1, torch.tensor(self.banned), -math.inf)
         shares = torch.zeros(len(scores), dtype=torch.float64)
         if self.temperature:

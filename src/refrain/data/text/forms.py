@@ -134,11 +134,13 @@ def _conversion(path: Path | str, encoding: str) -> str:
     file = Path(path)
     if (unpack := _UNPACK.get(file.suffix.lower())) is not None:
         plain = Path(file.stem)
-        name = shlex.quote(f"{plain.stem}.utf8{plain.suffix}")
-        return f"{unpack} {shlex.quote(file.name)} | iconv -f {encoding} -t UTF-8 > {name}"
+        name = shlex.quote(str(file.with_name(f"{plain.stem}.utf8{plain.suffix}")))
+        return f"{unpack} {shlex.quote(str(file))} | iconv -f {encoding} -t UTF-8 > {name}"
     # what comes through a pipe or standard input has no name
-    names = f" {shlex.quote(file.name)} > {shlex.quote(f'{file.stem}.utf8{file.suffix}')}" if file.suffix else ""
-    return f"iconv -f {encoding} -t UTF-8{names}"
+    if not file.suffix:
+        return f"iconv -f {encoding} -t UTF-8"
+    names = str(file), str(file.with_name(f"{file.stem}.utf8{file.suffix}"))
+    return f"iconv -f {encoding} -t UTF-8 {' > '.join(map(shlex.quote, names))}"
 
 
 def _unicode(head: bytes) -> tuple[str, str] | None:
