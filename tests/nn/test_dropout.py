@@ -453,3 +453,26 @@ def test_an_averaged_model_made_after_the_first_use():
         layer(torch.ones(B, D))
         averaged.update_parameters(layer)
     assert torch.equal(averaged.module.recurrent_transform.held.mask, layer.recurrent_transform.held.mask)
+
+
+@pytest.mark.parametrize("make", [Dropout, LockedDropout, VariationalDropout, WeightDropout])
+@pytest.mark.parametrize("randomness", ["same", "different"])
+def test_vmap_draws_for_each_sample_or_once(make, randomness):
+    found = torch.vmap(make(0.5), randomness=randomness)(torch.ones(4, T, B, D))
+    assert ((found == 0) | (found == 2)).all() and 0.4 < (found == 0).float().mean() < 0.6
+    alike = [torch.equal(found[0], each) for each in found[1:]]
+    assert all(alike) if randomness == "same" else not any(alike)
+
+
+def test_gradients_of_each_sample_with_a_weight_mask_of_its_own():
+    cell = LSTMCell(5, 6, recurrent_transform=WeightDropout(0.5))
+    parameters = {name: parameter.detach() for name, parameter in cell.named_parameters()}
+
+    def loss(parameters, inputs):
+        state = LSTMState(torch.ones(1, 6), torch.zeros(1, 6))
+        return torch.func.functional_call(cell, parameters, (inputs, state))[0].sum()
+
+    inputs = torch.ones(5).expand(3, 1, 5)
+    found = torch.vmap(torch.func.grad(loss), in_dims=(None, 0), randomness="different")(parameters, inputs)
+    dropped = found["weight_hh"] == 0
+    assert not torch.equal(dropped[0], dropped[1]) and 0.3 < dropped.float().mean() < 0.7

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .columns import Part, present_part
-from .random_bits import draw_bits
+from .random_bits import random_bits
 
 
 def checked_rate(rate: float) -> float:
@@ -56,8 +56,7 @@ def _drawn(shape: Sequence[int], rate: float, like: Tensor) -> Tensor:
         return like.new_empty(shape).bernoulli_(1 - rate).div_(1 - rate)
     # sixteen random bits per entry, four entries per draw: eight times as fast as one Bernoulli draw per entry
     count = math.prod(shape)
-    draws = torch.empty(-(-count // 4), dtype=torch.int64)
-    draw_bits(draws)
+    draws = random_bits(-(-count // 4))
     dropped = min(round(rate * 2**16), 2**16 - 1)
     kept = draws.view(torch.int16)[:count].view(tuple(shape)) >= dropped - 2**15
     return kept.to(like.dtype).mul_(2**16 / (2**16 - dropped))

@@ -3,17 +3,33 @@
 import torch
 from torch import Tensor
 
+LEAST = -(2**63)
 
-def draw_bits(draws: Tensor) -> None:
-    """Fill a tensor of int64 with random bits from the global generator, also in code that torch compiles."""
+
+def random_bits(count: int) -> Tensor:
+    """Random integers (count,) of 64 bits from the global generator, also in code that torch compiles or transforms.
+
+    Args:
+        count: their number.
+    """
+    if is_transformed():
+        # under `vmap`, only a function that returns its result can draw for each sample
+        return torch.randint(LEAST, 2**63 - 1, (count,))
+    draws = torch.empty(count, dtype=torch.int64)
     if torch.compiler.is_compiling():
         _draw_bits(draws)
     else:
-        draws.random_(-(2**63), None)
+        draws.random_(LEAST, None)
+    return draws
+
+
+def is_transformed() -> bool:
+    """Whether a transform of `torch.func`, such as `vmap`, is applied to the code that runs; not for compiled code."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.maybe_current_level() is not None
 
 
 @torch.library.custom_op("refrain::draw_bits", mutates_args=("draws",), tags=(torch.Tag.nondeterministic_seeded,))
 def _draw_bits(draws: Tensor) -> None:
     # The compiler cannot trace `random_`. It would merge two calls that return tensors of one size, so that two layers
     # shared a mask; it does not merge calls that change their argument.
-    draws.random_(-(2**63), None)
+    draws.random_(LEAST, None)

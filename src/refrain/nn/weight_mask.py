@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .kernels.backend import outside_compiler
 from .kernels.call import call
-from .random_bits import draw_bits
+from .random_bits import is_transformed, random_bits
 
 # the constants of SplitMix64 as signed integers
 STEP, FIRST, SECOND = -7046029254386353131, -4658895280553007687, -7723592293110705685
@@ -30,8 +30,10 @@ def dropped_entries(weight: Tensor, rate: float, *, native: bool) -> Tensor:
         rate: in [0, 1).
         native: use the C++ kernel, for the weights that it takes; the result is the same.
     """
-    seed = torch.empty(1, dtype=torch.int64)
-    draw_bits(seed)
+    if is_transformed():
+        # `vmap` may give each sample a mask of its own
+        return weight * _kept(random_bits(-(-weight.numel() // 4)), weight.shape, rate, weight)
+    seed = random_bits(1)
     if native and weight.dtype == torch.float32 and weight.is_contiguous() and not torch.compiler.is_compiling():
         dropped = outside_compiler(_Dropped.apply)
         found: Tensor = dropped(weight, seed, rate)  # type: ignore[no-untyped-call]
@@ -48,12 +50,16 @@ def entry_mask(shape: Sequence[int], seed: Tensor, rate: float, like: Tensor) ->
         rate: in [0, 1).
         like: a tensor with the dtype of the mask.
     """
-    count = torch.Size(shape).numel()
-    words = -(-count // 4)
+    words = -(-torch.Size(shape).numel() // 4)
     # torch's compiler would take the overflow of the products, which the hash needs, for what cannot happen
     hashes = _compiled_hashes(seed, words) if torch.compiler.is_compiling() else _hashes(seed, words)
+    return _kept(hashes, shape, rate, like)
+
+
+def _kept(bits: Tensor, shape: Sequence[int], rate: float, like: Tensor) -> Tensor:
+    """The mask by 16 random bits for each entry: `bits` has 64 in each, in as many as are needed."""
     smallest, scale = _bounds(rate)
-    kept = hashes.view(torch.int16)[:count].view(tuple(shape)) >= smallest
+    kept = bits.view(torch.int16)[: torch.Size(shape).numel()].view(tuple(shape)) >= smallest
     return kept.to(like.dtype).mul_(scale)
 
 
