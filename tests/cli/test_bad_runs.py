@@ -148,7 +148,7 @@ def test_a_run_with_other_settings_is_not_resumed(mistake, run_copy, tiny_settin
     words = ["train", "zaremba-small", *tiny_settings, "training.seed=5", "--data", tiny_corpus]
     mistake(4, [*words, "--resume", "--out", run_copy], "training.seed: 1 in the run, 5 now")
     words += ["training.seed=1", "training.optimizer=adam", "sparsity.l1.strength=1"]
-    said = ["training.optimizer: 'sgd' in the run, 'adam' now", "sparsity.l1.strength: None in the run, 1.0 now"]
+    said = ["training.optimizer: sgd in the run, adam now", "sparsity.l1.strength: none in the run, 1.0 now"]
     mistake(4, [*words, "--resume", "--out", run_copy], *said)
     assert tree(run_copy) == before
 

@@ -4,13 +4,15 @@ import importlib.util
 import io
 import json
 import math
+import os
+import shutil
 import subprocess
 
 import pytest
 import torch
 
 from refrain import runs
-from refrain.errors import UserError
+from refrain.errors import CheckpointError, UserError
 from refrain.export import export, formats
 from refrain.export.formats import compiler
 
@@ -50,6 +52,34 @@ def test_an_onnx_file_is_proved_and_describes_itself(refrain, onnx, tiny_run, tm
     assert out.read_bytes() != before
 
 
+def metadata_of(onnx, path):
+    return {each.key: each.value for each in onnx.load(path).metadata_props}
+
+
+def test_a_checkpoint_is_exported_without_its_run_and_with_its_card_alone(
+    refrain, onnx, run_copy, write, tmp_path, monkeypatch
+):
+    # the README of a project in which a copy of a checkpoint is kept is not the card of the model
+    write("project/README.md", "A stranger's text.")
+    copied = tmp_path / "project" / "models" / "copy"
+    shutil.copytree(run_copy / "best", copied)
+    out = tmp_path / "x.onnx"
+    words = ["--out", out, "--no-proof", "--force"]
+    assert refrain("export", copied, *words).status == 0
+    assert "card" not in metadata_of(onnx, out)
+    monkeypatch.chdir(copied.parent)
+    assert refrain("export", "copy", *words).status == 0
+    assert "card" not in metadata_of(onnx, out)
+    assert refrain("export", "copy", "--out", tmp_path / "code", "--format", "c", "--no-proof").status == 0
+
+    card = (run_copy / "README.md").read_text(encoding="utf-8")
+    step = (run_copy / "best").resolve()
+    for folder, given in ((step.parent, step.name), (step, "."), (run_copy, "best")):
+        monkeypatch.chdir(folder)
+        assert refrain("export", given, *words).status == 0
+        assert metadata_of(onnx, out)["card"] == card
+
+
 def test_a_file_that_disagrees_is_not_left(mistake, onnx, tiny_run, tmp_path, monkeypatch):
     monkeypatch.setattr("refrain.export.exporting.FLOAT32_TOLERANCE", 0.0)
     out = tmp_path / "tiny.onnx"
@@ -73,6 +103,18 @@ def test_c_code_is_proved_and_generates_text(refrain, mistake, tiny_run, tmp_pat
     said = subprocess.run([out / "main", "30", "1"], check=True, capture_output=True, text=True, timeout=60).stdout
     words = set(runs.load(tiny_run).vocabulary)
     assert len(said.split()) > 10 and set(said.split()) <= words
+
+    def printed(*words):
+        done = subprocess.run([out / "main", *words], check=True, capture_output=True, text=True, timeout=60)
+        return done.stdout
+
+    assert printed("30", "1") == said
+    # seeds that follow each other begin with other words
+    assert len({printed("1", str(seed)) for seed in range(30)}) >= 3
+    if os.path.exists("/dev/full"):
+        with open("/dev/full", "w") as full:
+            lost = subprocess.run([out / "main", "3"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        assert (lost.returncode, lost.stderr) == (1, f"{out / 'main'}: the text cannot be written\n")
     for wrong in (["--help"], ["2024-03-05", "20"], ["20", "x"], [""], ["9" * 30], ["1", "2", "3"]):
         refused = subprocess.run([out / "main", *wrong], capture_output=True, text=True, timeout=60)
         assert (refused.returncode, refused.stdout) == (2, ""), wrong
@@ -188,6 +230,9 @@ def test_files_for_a_recogniser(refrain, mistake, onnx, subword_run, write, tmp_
     assert (told["sos_id"], told["eos_id"], told["vocab_size"]) == ("1", "1", str(size))
     assert format != "sherpa-online" or (told["num_layers"], told["hidden_size"]) == ("1", "13")
     plain = out.read_bytes()
+    report = refrain(*words[:-1], "--force", "--tokens", tmp_path / "tokens.txt").out
+    how = "one at a time" if format == "sherpa-online" else "whole texts in one call"
+    assert f"milliseconds per token, {how}: " in report
     found = refrain(*words, "--force")
     assert found.status == 0 and "--tokens tokens.txt" in found.err
     assert out.read_bytes() == plain
@@ -262,6 +307,57 @@ def test_options_that_a_program_misspells(tiny_run, tmp_path, options, message):
         export(tiny_run, tmp_path / "x.onnx", options=options)
     assert str(raised.value) == message
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("format", "options", "message"),
+    [
+        ("onnx", {"metadata": ["a"]}, "options.metadata: must have names and texts (got ['a'])"),
+        ("onnx", {"metadata": {"a": 1}}, "options.metadata: must have names and texts (got {'a': 1})"),
+        ("c", {"metadata": {"a": "1"}}, "options.metadata cannot take effect with --format c; leave it out"),
+        ("c", {"tokens": (b"a",)}, "options.tokens: is taken from the model; leave it out"),
+        ("onnx", {"start": 3}, "options.start: is taken from the model; leave it out"),
+        ("sherpa-online", {"ids": object()}, "options.ids: is taken from the model and `tokens`; leave it out"),
+    ],
+)
+def test_options_that_would_have_no_effect(onnx, tiny_run, tmp_path, format, options, message):
+    with pytest.raises(UserError) as raised:
+        export(tiny_run, tmp_path / "x", format=format, options=formats.Options(**options), proof=False)
+    assert str(raised.value) == message
+    assert not list(tmp_path.iterdir())
+
+
+def test_metadata_of_a_program_is_stored_beside_that_of_the_export(onnx, tiny_run, tmp_path):
+    out = tmp_path / "x.onnx"
+    export(tiny_run, out, options=formats.Options(metadata={"author": "A. Name"}), proof=False)
+    found = metadata_of(onnx, out)
+    assert found["author"] == "A. Name" and {"vocabulary", "card", "states"} < set(found)
+    for name, format, tokens in (("states", "onnx", {}), ("sos_id", "sherpa-online", {"tokens": "t.txt"})):
+        (tmp_path / "t.txt").write_text(table(["<blk>", "<unk>", *runs.load(tiny_run).vocabulary]))
+        options = formats.Options(metadata={name: "1"})
+        with pytest.raises(UserError, match=rf"^options.metadata: {name} is a name of the export itself; choose anoth"):
+            export(
+                tiny_run, tmp_path / "y", format=format, options=options, proof=False,
+                **{key: tmp_path / value for key, value in tokens.items()},
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize("format", ["c", "onnx", *SHERPA])
+def test_weights_that_are_not_finite_are_refused(onnx, tiny_run, tmp_path, format):
+    lm = runs.load(tiny_run)
+    more = {}
+    if format in SHERPA:
+        (tmp_path / "t.txt").write_text(table(["<blk>", "<unk>", *lm.vocabulary]))
+        more["tokens"] = tmp_path / "t.txt"
+    for name, value in (("head.bias", float("-inf")), ("stack.layers.0.weight_hh", float("nan"))):
+        with torch.no_grad():
+            lm.model.get_parameter(name).view(-1)[1] = value
+        for proof in (True, False):
+            with pytest.raises(CheckpointError, match=rf"^{name} has values that are not finite in float32; "):
+                export(lm, tmp_path / "out", format=format, proof=proof, **more)
+        with torch.no_grad():
+            lm.model.get_parameter(name).view(-1)[1] = 0
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_network_without_its_vocabulary_is_not_exported(tiny_run, tmp_path):

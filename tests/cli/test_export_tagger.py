@@ -1,13 +1,17 @@
 """`refrain export` on taggers: what a program with NumPy and ONNX Runtime alone finds is what `refrain tag` finds."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+import torch
 from tagged import write_tsv
 
 from refrain import runs
 from refrain.cli.app import main
+from refrain.errors import CheckpointError, UserError
+from refrain.export import Options, export
 
 TINY = (
     "model.embedding_size=8", "model.hidden_sizes=[8]", "training.epochs=2", "training.batch_size=8",
@@ -68,6 +72,16 @@ def test_a_tagger_is_proved_and_describes_itself(refrain, run, tmp_path, weights
     assert "accuracy on" in report and "milliseconds per word" in report
 
 
+def test_a_copied_checkpoint_of_a_tagger_is_exported_without_a_card(refrain, run, tmp_path, monkeypatch):
+    import onnxruntime
+
+    shutil.copytree(run / "best", tmp_path / "copy")
+    monkeypatch.chdir(tmp_path)
+    assert refrain("export", "copy", "--out", "x.onnx", "--no-proof").status == 0
+    told = onnxruntime.InferenceSession("x.onnx").get_modelmeta().custom_metadata_map
+    assert "card" not in told and "settings" in told
+
+
 def test_a_tagger_that_disagrees_is_not_left(mistake, run, tmp_path, monkeypatch):
     out = tmp_path / "tagger.onnx"
     monkeypatch.setattr("refrain.export.exporting_tagger.FLOAT32_TOLERANCE", 0.0)
@@ -83,6 +97,23 @@ def test_a_tagger_that_disagrees_is_not_left(mistake, run, tmp_path, monkeypatch
     mistake(4, ["export", run, "--out", out], "words have another tag", "nothing was written")
     mistake(4, ["export", run, "--out", out, "--weights", "int8"], "the accuracy is", "--weights float32")
     assert not list(tmp_path.iterdir())
+
+
+def test_weights_and_metadata_of_a_tagger(run, tmp_path):
+    import onnxruntime
+
+    out = tmp_path / "tagger.onnx"
+    export(run, out, options=Options(metadata={"author": "A. Name"}), proof=False)
+    told = onnxruntime.InferenceSession(str(out)).get_modelmeta().custom_metadata_map
+    assert told["author"] == "A. Name" and "vocabulary" in told
+    with pytest.raises(UserError, match=r"^options\.metadata: vocabulary is a name of the export itself"):
+        export(run, out, options=Options(metadata={"vocabulary": "1"}), proof=False, force=True)
+    tagger = runs.load(run)
+    with torch.no_grad():
+        tagger.model.output.bias[0] = float("inf")
+    with pytest.raises(CheckpointError, match=r"^output.bias has values that are not finite in float32; "):
+        export(tagger, tmp_path / "x.onnx")
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_what_a_tagger_cannot_have(mistake, refrain, run, write, tmp_path):

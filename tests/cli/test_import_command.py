@@ -52,6 +52,8 @@ def test_the_report(refrain, place, tmp_path):
     assert outcome.out.endswith(
         f"next:  refrain evaluate {run} --data PATH/TO/TEXT\n       refrain generate {run} --tokens 50\n"
     )
+    known = refrain(*words, "--out", tmp_path / "known", "--data", place / "text").out
+    assert f"next:  refrain evaluate {tmp_path / 'known'}\n" in known
     found = refrain(*words, "--out", tmp_path / "more", "--lowercase", "--data", place / "text", "--json").json
     assert found["parameters"] == parameters and found["format"] == "word-language-model" and found["notes"] == []
     data = json.loads((tmp_path / "more" / "config.json").read_text())["experiment"]["data"]

@@ -9,7 +9,9 @@ import torch
 from refrain.errors import CheckpointError
 from refrain.export.c_code import identifiers, literal, number
 from refrain.export.c_memory import _first_fit, plan
-from refrain.export.proof import Reference, compare
+from refrain.export.proof import TIMED, Reference, compare
+from refrain.export.proof_of_scores import compare_scores, library_scorer
+from refrain.export.recogniser_tokens import same_ids
 from refrain.models import LanguageModel
 from refrain.models.step_graph import step_graph
 from refrain.nn import LSTM, Embedding, MixtureHead, RecurrentStack
@@ -46,6 +48,19 @@ def test_a_model_that_computes_the_same_passes(model):
         log_probabilities, state = model.step(torch.tensor([now]), state)
         nats -= float(log_probabilities[0, after])
     assert found.perplexity == found.library_perplexity == pytest.approx(math.exp(nats / 1000), rel=1e-5)
+
+
+def test_a_scorer_of_whole_texts_is_timed_beside_the_library_in_one_call_as_well(model, monkeypatch):
+    timed = []
+    monkeypatch.setattr("refrain.export.proof_of_scores.milliseconds", lambda *given: timed.append(given) or (1.0, 2.0))
+    graph = step_graph(model)
+    score = library_scorer(Reference(model, "float32"), graph, same_ids(V, 0))
+    found = compare_scores(score, model, graph, Text(), weights="float32", tolerance=1e-4, tokens=1000)
+    assert (found.ms_per_token, found.library_ms_per_token) == (1.0, 2.0)
+    ((own, library, count),) = timed
+    # the nats of one text of so many tokens, its end included
+    assert own().shape == library().shape == (1,) and own() == library()
+    assert count == TIMED + 2
 
 
 def changed(model, change):

@@ -28,7 +28,7 @@ ALLOWED = {
     "data/units/encoded.py": {"atomic_folder", "copyfileobj", "mkdir", "open", "rmtree", "unlink", "write_text"},
     "data/units/word/counting.py": {"mkdir", "open", "unlink"},
     "data/units/word/runs.py": {"open"},
-    "importers/importing.py": {"save", "write_text"},
+    "importers/importing.py": {"mkdir", "rename", "rmdir", "save", "write_text"},
     "nn/kernels/cache.py": {"chmod", "mkdir", "replace", "write_atomically"},
     "nn/kernels/compile.py": {"mkdir", "replace", "write_bytes", "unlink"},
     "parallel/channels.py": {"mkstemp", "os.open"},

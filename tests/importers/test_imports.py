@@ -15,8 +15,9 @@ from torch_files import saved
 
 import refrain
 from refrain.errors import CheckpointError, UserError
-from refrain.importers import FORMATS, import_model
+from refrain.importers import FORMATS, import_model, torch_file
 from refrain.importers.importing import READERS
+from refrain.importers.tensors import tensors_of
 
 TOLERANCE = 1e-5
 IDS = torch.randint(len(WORDS), (13, 3), generator=torch.Generator().manual_seed(2))
@@ -52,6 +53,27 @@ def model_and_words(write):
 
 def test_every_format_has_a_reader():
     assert list(FORMATS) == list(READERS)
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_a_storage_that_tensors_share_is_read_once_and_not_kept(write, monkeypatch, new):
+    """As `flatten_parameters` of a GPU saves the weights of an LSTM: each is a view of one buffer."""
+    buffer = torch.arange(60.0)
+    state = {"a": buffer[:12].view(4, 3), "b": buffer[12:60].view(8, 6).T, "c": torch.zeros(0, 3), "d": torch.ones(2)}
+    read = []
+    for form in (torch_file._Zip, torch_file._Legacy):
+
+        def counted(self, storage, content=form.content):
+            read.append(storage.key)
+            return content(self, storage)
+
+        monkeypatch.setattr(form, "content", counted)
+    with tensors_of(write("model.pt", saved(state, new=new))) as tensors:
+        found = {name: tensors.read(name, *shape) for name, shape in (("a", (4, 3)), ("b", (6, 8)), ("d", (2,)))}
+    for name, tensor in found.items():
+        assert torch.equal(tensor, state[name]) and tensor.is_contiguous()
+        assert tensor.untyped_storage().nbytes() == tensor.nbytes
+    assert len(read) == len(set(read)) == 2
 
 
 @pytest.mark.parametrize("new", [True, False])
@@ -182,6 +204,58 @@ def test_a_vocabulary_from_the_training_text(write, tmp_path):
     assert list(lm.vocabulary) == words
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert manifest["data"]["splits"]["train"]["tokens"] == 7
+
+
+def tokens_of(path):
+    """The tokens of a file as word_language_model and awd-lstm-lm read it."""
+    found = []
+    with open(path, encoding="utf8") as file:
+        for line in file:
+            found += [*line.split(), "<eos>"]
+    return found
+
+
+TEXTS = {
+    "blanks and tabs": (b"b  a\tb\r\n\nc <unk>\r\n", True),
+    "carriage returns alone": (b"b a\rc <unk>\r", True),
+    "a line without an end": (b"b a\nc <unk>", True),
+    "a carriage return within a line": (b"a b\rc d\n<unk>\n", False),
+    "two before a newline": (b"a b\r\r\nc\n<unk>\n", False),
+    "a no-break space": ("a\u00a0b c\n<unk>\n".encode(), False),
+    "a form feed": (b"a\x0cb c\n\x0c\n<unk>\n", False),
+    "a separator of files": (b"a\x1cb\n<unk>\n", False),
+    "a next line": ("a\u0085b \u2028 c\n<unk>\n".encode(), False),
+    "a byte order mark": ("\ufeffa b\n\ufeffc\n<unk> a\n".encode(), False),
+    "an end that is spelled": (b"a b <eos>\nc <unk>\n", False),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_vocabulary_from_a_text_is_that_of_the_program(write, tmp_path, monkeypatch, name):
+    monkeypatch.setattr("refrain.data.text.files.BLOCK_BYTES", 3)
+    content, same = TEXTS[name]
+    for split, text in {"train": content, "valid": b"e a\n", "test": b"f \xc3\xa9\n"}.items():
+        write(f"text/{split}.txt", text)
+    tokens = [token for split in ("train", "valid", "test") for token in tokens_of(tmp_path / f"text/{split}.txt")]
+    words = list(dict.fromkeys(tokens))
+    model = WordModel(words=len(words))
+    files = [write("model.pt", saved(model.state_dict(), new=True)), tmp_path / "text"]
+    notes = import_model("word-language-model", files, tmp_path / "run")["notes"]
+    lm = refrain.load(tmp_path / "run")
+    assert list(lm.vocabulary) == words
+    assert len(notes) == (0 if same else 1) and all("reads the text otherwise" in note for note in notes)
+    splits = json.loads((tmp_path / "run" / "manifest.json").read_text())["data"]["splits"]
+    assert list(splits) == ["train", "valid", "test"] and splits["valid"]["tokens"] == 3
+    assert not same or sum(each["tokens"] for each in splits.values()) == len(tokens)
+
+
+def test_a_vocabulary_from_a_text_without_unknown_words(write, tmp_path):
+    for split in ("train", "valid", "test"):
+        write(f"text/{split}.txt", "a b\n")
+    files = [write("model.pt", saved(WordModel(words=3), new=True)), tmp_path / "text"]
+    notes = import_model("word-language-model", files, tmp_path / "run")["notes"]
+    assert list(refrain.load(tmp_path / "run").vocabulary) == ["a", "b", "<eos>", "<unk>"]
+    assert len(notes) == 1 and "no word for unknown words" in notes[0]
 
 
 def test_a_folder_of_text_with_its_list_of_words(write, tmp_path):
@@ -426,6 +500,16 @@ def test_the_run_records_where_it_comes_from(model_and_words, tmp_path):
     assert report["files"] == wanted == json.loads((tmp_path / "run" / "summary.json").read_text())["files"]
     card = (tmp_path / "run" / "README.md").read_text()
     assert all(each["sha256"] in card for each in wanted) and "word_language_model" in card
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_commands_on_the_card_can_be_copied(model_and_words, write, tmp_path, known):
+    corpus = {"data": str(write("text/train.txt", "the cat\n").parent)} if known else {}
+    report = import_model("word-language-model", model_and_words(WordModel()), tmp_path / "a run", **corpus)
+    text = "" if known else " --data PATH/TO/TEXT"
+    assert f"\nrefrain evaluate '{tmp_path / 'a run'}'{text}\n" in (tmp_path / "a run" / "README.md").read_text()
+    assert f"\nrefrain generate '{tmp_path / 'a run'}' --tokens 50\n" in (tmp_path / "a run" / "README.md").read_text()
+    assert report["corpus"] == corpus.get("data")
 
 
 def test_a_single_path_is_a_list_of_one(tmp_path):

@@ -1,6 +1,8 @@
 """What cannot be imported is refused with its name, and nothing is written."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,8 +12,11 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 from torch_files import saved
 
-from refrain.errors import CheckpointError, DataError, UserError
+import refrain
+from refrain.errors import CheckpointError, DataError, UnwritableError, UserError
 from refrain.importers import import_model
+from refrain.storage.locks import InUseError
+from refrain.storage.run_folder import RunFolder
 
 VOCABULARY = "\n".join(WORDS)
 PLAIN = WordModel().state_dict()
@@ -70,6 +75,18 @@ REFUSED = {
     ),
     "a bias of another size": (
         "word-language-model", {**PLAIN, "rnn.bias_hh_l1": torch.ones(23)}, "rnn.bias_hh_l1 has shape [23], but [24]"
+    ),
+    "one of two biases": (
+        "word-language-model", without("rnn.bias_hh_l1"), "has no rnn.bias_hh_l1, but other biases of rnn;"
+    ),
+    "the other one of two biases": ("word-language-model", without("rnn.bias_ih_l0"), "has no rnn.bias_ih_l0, but"),
+    "a layer without biases": (
+        "word-language-model", without("rnn.bias_ih_l1", "rnn.bias_hh_l1"), "has no rnn.bias_ih_l1, rnn.bias_hh_l1, but"
+    ),
+    "a dropped layer with one bias": (
+        "awd-lstm",
+        {name: tensor for name, tensor in Awd().state_dict().items() if name != "rnns.1.module.bias_ih_l0"},
+        "has no rnns.1.module.bias_ih_l0, but other biases of rnns.1.module;",
     ),
     "weights that are not finite": (
         "word-language-model", {**PLAIN, "decoder.bias": torch.full((7,), float("nan"))},
@@ -257,6 +274,32 @@ BAD_NAMES = {
         NAMES.replace('head_bias = "decoder.bias"\n', ""), CheckpointError, "cannot express: decoder.bias"
     ),
     "a word that is missing": (NAMES + 'line_end = "</s>"\n', DataError, "vocab.txt: has no '</s>', which ends a line"),
+    "a head that is not named": (
+        NAMES.replace('head_weight = "decoder.weight"\n', ""),
+        CheckpointError,
+        "model.pt: the last layer has another width than the embedding (6 and 5), so that the head cannot share its "
+        'weight; name the head\'s, (7, 6), in the TOML file: head_weight = "NAME", where NAME may be decoder.weight',
+    ),
+    "a head that is missing": (
+        'embedding = "encoder.weight"\nlstm = "half"\n',
+        CheckpointError,
+        "name the head's, (7, 4), in the TOML file: head_weight = \"NAME\"; no tensor of the file has this shape",
+    ),
+    "the end of a line of bytes": (
+        NAMES + 'unit = "byte"\nline_end = "\\n"\n',
+        UserError,
+        "line_end cannot take effect with a model of bytes; leave it out",
+    ),
+    "an unknown byte": (
+        NAMES + 'unit = "byte"\nunknown = "<unk>"\n',
+        UserError,
+        "unknown cannot take effect with a model of bytes; leave it out",
+    ),
+    "bytes in lower case": (
+        NAMES + 'unit = "byte"\nlowercase = true\n',
+        UserError,
+        "lowercase cannot take effect with a model of bytes; leave it out",
+    ),
     "bytes with a vocabulary": (NAMES + 'unit = "byte"\n', UserError, "must be given for a model of bytes (got 2)"),
 }  # fmt: skip
 
@@ -264,7 +307,9 @@ BAD_NAMES = {
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_names_of_tensors_that_do_not_fit(name, write, tmp_path):
     text, error, cause = BAD_NAMES[name]
-    files = [write("model.pt", saved(PLAIN, new=True)), write("names.toml", text), write("vocab.txt", VOCABULARY)]
+    half = {f"half.{key}": tensor for key, tensor in nn.LSTM(5, 4).state_dict().items()}
+    tensors = PLAIN | half if "half" in text else PLAIN
+    files = [write("model.pt", saved(tensors, new=True)), write("names.toml", text), write("vocab.txt", VOCABULARY)]
     with pytest.raises(error) as caught:
         import_model("pytorch-lstm", files, tmp_path / "run")
     assert cause in str(caught.value) and not (tmp_path / "run").exists()
@@ -324,6 +369,69 @@ def test_nothing_is_replaced_without_force_and_nothing_that_is_read(write, tmp_p
     assert (tmp_path / "run" / "manifest.json").read_bytes() == before
     import_model("word-language-model", files, tmp_path / "run", force=True, lowercase=True)
     assert json.loads((tmp_path / "run" / "config.json").read_text())["experiment"]["data"]["lowercase"]
+
+
+def test_an_old_run_stays_if_the_new_one_cannot_be_written(write, tmp_path, monkeypatch):
+    files = [write("model.pt", saved(PLAIN, new=True)), write("vocab.txt", VOCABULARY)]
+    import_model("word-language-model", files, tmp_path / "run")
+    before = contents(tmp_path / "run")
+
+    def full(folder, tensors, documents):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("refrain.storage.run_folder.save", full)
+        with pytest.raises(
+            UnwritableError, match=r"No space left .*: free some space and start again with --force"
+        ) as caught:
+            import_model("word-language-model", files, tmp_path / "run", force=True, lowercase=True)
+        assert "trained" not in str(caught.value)
+        assert contents(tmp_path / "run") == before
+        with pytest.raises(UnwritableError):
+            import_model("word-language-model", files, tmp_path / "new")
+        assert not (tmp_path / "new").exists()
+    assert list(refrain.load(tmp_path / "run").vocabulary) == WORDS
+    # what a killed import leaves is no hindrance, and goes
+    (tmp_path / "run" / ".tmp-run-1").mkdir()
+    import_model("word-language-model", files, tmp_path / "run", force=True, lowercase=True)
+    assert refrain.load(tmp_path / "run").config["data"]["lowercase"]
+    assert set(contents(tmp_path / "run")) == set(before)
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_run_that_another_process_writes_at_the_same_time_stays(write, tmp_path, monkeypatch, ended):
+    files = [write("model.pt", saved(PLAIN, new=True)), write("vocab.txt", VOCABULARY)]
+    run, lock, others = tmp_path / "run", RunFolder.locked, [True]
+
+    def locked(folder):
+        if others:
+            # the other process is faster, and may hold the lock when this one asks for it
+            others.clear()
+            import_model("word-language-model", files, run, force=True, lowercase=True)
+            if not ended:
+                raise InUseError(f"{run}: in use by another process")
+        return lock(folder)
+
+    monkeypatch.setattr(RunFolder, "locked", locked)
+    with pytest.raises(CheckpointError, match="run: exists already" if ended else "run: in use"):
+        import_model("word-language-model", files, run)
+    assert refrain.load(run).config["data"]["lowercase"]
+
+
+def test_an_import_into_an_empty_folder_that_fails_leaves_no_file(write, tmp_path, monkeypatch):
+    files = [write("model.pt", saved(PLAIN, new=True)), write("vocab.txt", VOCABULARY)]
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(RunFolder, "save", lambda *args, **settings: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        import_model("word-language-model", files, tmp_path / "run")
+    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UnwritableError, match=r"run: cannot be written \(.*\); choose another --out$"):
+        import_model("word-language-model", files, tmp_path / "file" / "run")
 
 
 def test_a_run_that_cannot_be_completed_is_removed(write, tmp_path, monkeypatch):

@@ -164,6 +164,10 @@ def test_weights_of_another_shape_are_refused_whole(experiment, tmp_path):
         state_of_runs.load_weights(model, {**weights, "head.bias": torch.zeros(3)})
     with pytest.raises(CheckpointError, match=r"missing"):
         state_of_runs.load_weights(model, {"head.bias": torch.zeros(3)})
+    for dtype in (torch.int64, torch.bool, torch.complex64):
+        bias = weights["head.bias"].to(dtype)
+        with pytest.raises(CheckpointError, match=rf"^weights of another dtype: head.bias has {dtype}, which is not"):
+            state_of_runs.load_weights(model, {**weights, "head.bias": bias})
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
 
 

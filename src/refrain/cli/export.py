@@ -103,6 +103,8 @@ def export(
 
 
 def _print_report(found: dict[str, Any]) -> None:
+    from refrain.export.formats import FORMATS
+
     from .output import print_line
 
     for name, size in found["files"].items():
@@ -119,9 +121,9 @@ def _print_report(found: dict[str, Any]) -> None:
         f"perplexity of {proof['tokens']:,} tokens: {proof['perplexity']:.4f} exported, "
         f"{proof['library_perplexity']:.4f} here in float32"
     )
+    how = "whole texts in one call" if FORMATS[found["format"]].whole_texts else "one at a time"
     print_line(
-        f"milliseconds per token, one at a time: {proof['ms_per_token']:.3f} exported, "
-        f"{proof['library_ms_per_token']:.3f} here"
+        f"milliseconds per token, {how}: {proof['ms_per_token']:.3f} exported, {proof['library_ms_per_token']:.3f} here"
     )
 
 

@@ -1,6 +1,5 @@
 """The command `refrain import`."""
 
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,11 +68,13 @@ def import_model(
     if json:
         print_json(found)
         return
-    _print_report(found, out)
+    _print_report(found)
 
 
-def _print_report(found: dict[str, Any], out: Path) -> None:
+def _print_report(found: dict[str, Any]) -> None:
     """Print what was imported, and what comes next."""
+    from refrain.importers.importing import commands
+
     from .output import print_line, print_next
 
     sizes = "-".join(str(size) for size in (found["embedding_size"], *found["hidden_sizes"]))
@@ -81,5 +82,4 @@ def _print_report(found: dict[str, Any], out: Path) -> None:
     for note in found["notes"]:
         print_line(f"note: {note}")
     print()
-    run = shlex.quote(str(out))
-    print_next(f"refrain evaluate {run} --data PATH/TO/TEXT", f"refrain generate {run} --tokens 50")
+    print_next(*commands(found))

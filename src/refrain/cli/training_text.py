@@ -87,7 +87,7 @@ def _recorded_splits(saved: "SavedModel") -> dict[str, dict[str, Any]]:
     from refrain.errors import CheckpointError
     from refrain.storage.run_folder import RunFolder
 
-    folder = saved.checkpoint.folder
+    folder = saved.checkpoint.folder.resolve()
     run = folder.parents[1] if folder.parent.name == "checkpoints" else folder
     try:
         found: Any = RunFolder(run).read_json("manifest.json")

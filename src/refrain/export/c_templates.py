@@ -101,12 +101,13 @@ static int32_t draw(const float *log_probabilities, double at) {
     return i;
 }
 
-/* xorshift (Marsaglia, 2003): a number in [0, 1) */
-static double uniform(uint64_t *seed) {
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 7;
-    *seed ^= *seed << 17;
-    return (double)(*seed >> 11) / 9007199254740992.0;
+/* SplitMix64 (Steele, Lea and Flood, 2014): a number in [0, 1) */
+static double uniform(uint64_t *state) {
+    uint64_t mixed = *state += 0x9e3779b97f4a7c15u;
+    mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9u;
+    mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebu;
+    mixed ^= mixed >> 31;
+    return (double)(mixed >> 11) / 9007199254740992.0;
 }
 
 /* A whole number of digits alone, or -1. */
@@ -125,7 +126,7 @@ int main(int argc, char **argv) {
     static model_state state;
     int64_t count = argc > 1 ? number(argv[1]) : 50;
     int64_t given = argc > 2 ? number(argv[2]) : 0;
-    uint64_t seed = 88172645463325252u + (uint64_t)given;
+    uint64_t generator = (uint64_t)given;
     int32_t token = MODEL_START;
     if (argc > 3 || count < 0 || given < 0) {
         fprintf(stderr, "usage: %s [TOKENS [SEED]]\\nPrints TOKENS tokens (50), drawn with SEED (0).\\n", argv[0]);
@@ -134,10 +135,14 @@ int main(int argc, char **argv) {
     model_begin(&state);
     while (count-- > 0) {
         model_step(&state, token, log_probabilities);
-        token = draw(log_probabilities, uniform(&seed));
+        token = draw(log_probabilities, uniform(&generator));
         fwrite(tokens[token].text, 1, tokens[token].size, stdout);
     }
     putchar('\\n');
+    if (fflush(stdout) || ferror(stdout)) {
+        fprintf(stderr, "%s: the text cannot be written\\n", argv[0]);
+        return 1;
+    }
     return 0;
 }
 """

@@ -24,6 +24,7 @@ from refrain.storage.output_files import write_files
 from refrain.trained import TrainedLanguageModel, TrainedTagger
 
 from .exporting_tagger import proved_tagger
+from .finite import check_finite
 from .formats import (
     FORMATS,
     Exported,
@@ -34,7 +35,7 @@ from .formats import (
     check_proof,
     check_tagger_format,
 )
-from .metadata import common_metadata
+from .metadata import common_metadata, joined
 from .printed_tokens import printed_tokens
 from .proof import FLOAT32_TOLERANCE, Proof, compare
 from .proof_of_scores import compare_scores
@@ -78,9 +79,11 @@ def export(
 
     Raises:
         UserError: when the format cannot express the model, something that it needs is missing, `data` or
-            `proof_tokens` is given without a proof, or an argument or an option is of another type or another word.
+            `proof_tokens` is given without a proof, an argument or an option is of another type or another word, or an
+            option has no effect.
         DataError: when the text is missing, or the tokens of the recogniser are not the model's.
-        CheckpointError: when the run cannot be read, or the exported model does not compute the same.
+        CheckpointError: when the run cannot be read, a weight is not finite, or the exported model does not compute the
+            same.
     """
     is_loaded = isinstance(model, TrainedLanguageModel | TrainedTagger)
     run = None if is_loaded else path_of(model, "model", "a run folder, or a model that refrain.load has returned")
@@ -140,12 +143,13 @@ def _proved_language_model(
     """Translate a language model, and compare it on so many tokens; 0 for no comparison."""
     chosen = FORMATS[format]
     check_describable(lm.model)
+    graph = step_graph(lm.model)
+    check_finite(graph)
     if chosen.recogniser:
         options = replace(options, ids=token_ids(lm.vocabulary, None if tokens is None else Path(tokens), log))
     text = _text(lm, data, log) if proof_tokens else None
     with reports.step(f"writing the model as {format}"):
-        graph = step_graph(lm.model)
-        metadata = _metadata(lm, graph, options)
+        metadata = joined(options.metadata, _metadata(lm, graph, options))
         options = replace(
             options, metadata=metadata, tokens=printed_tokens(lm.vocabulary), start=lm.vocabulary.line_end
         )

@@ -12,8 +12,9 @@ from refrain.models.tagger_graph import check_tagger, tagger_graph
 from refrain.progress import Reporter
 from refrain.trained import TrainedTagger
 
+from .finite import check_finite
 from .formats import ExportTagger, Options
-from .metadata import common_metadata
+from .metadata import common_metadata, joined
 from .proof import FLOAT32_TOLERANCE
 from .proof_of_tags import TaggerProof, compare_tags
 
@@ -44,14 +45,15 @@ def proved_tagger(
     Raises:
         UserError: when a part of the tagger cannot be exported.
         DataError: when the sentences are missing.
-        CheckpointError: when the two do not agree.
+        CheckpointError: when a weight is not finite, or the two do not agree.
     """
     check_tagger(tagger.model)
+    graph = tagger_graph(tagger.model, len(tagger.vocabulary.kinds.of("x")))
+    check_finite(graph)
     sentences = _sentences(tagger, data, log) if words else []
     with reports.step("translating the tagger"):
-        graph = tagger_graph(tagger.model, len(tagger.vocabulary.kinds.of("x")))
-        metadata = common_metadata(tagger.vocabulary, tagger.config, tagger.folder, options.weights)
-        exported = export(graph, replace(options, metadata=metadata))
+        own = common_metadata(tagger.vocabulary, tagger.config, tagger.folder, options.weights)
+        exported = export(graph, replace(options, metadata=joined(options.metadata, own)))
     if not words:
         return exported.files, None
     found = compare_tags(

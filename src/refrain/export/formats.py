@@ -33,8 +33,9 @@ class Options:
         weights: `float32`, or `int8` matrices with a scale for each row.
         steps: `many` for windows of any length, or `one` for a single step; of ONNX files.
         libm: whether C code calls the mathematical functions of the C library.
-        metadata: name -> text, which a format stores if it can.
-        tokens: the bytes of each token as it is printed, in the order of their ids; of C code.
+        metadata: name -> text, stored beside what the export makes; of ONNX files.
+        tokens: the bytes of each token as it is printed, in the order of their ids; of C code. This one, `start` and
+            `ids` are for those who call the function of a format; `refrain.export.export` takes them from the model.
         start: the id that a model reads before a text.
         ids: the model's token for each token of a speech recogniser; None where they are the same.
     """
@@ -112,8 +113,9 @@ class Format(NamedTuple):
     Attributes:
         module: of this package; it has a function `export`, an `Export`.
         files: the names of its files in a folder; empty for a format of a single file.
-        options: which of `steps` and `libm` have an effect.
+        options: which of `steps`, `libm` and `metadata` have an effect.
         recogniser: whether the tokens are those of a speech recogniser.
+        whole_texts: whether a call scores whole texts.
         tagger_module: of this package, for taggers; it has a function `export`, an `ExportTagger`. Empty if the format
             cannot express them.
         packages: what it is written with: import name -> what pip installs.
@@ -126,16 +128,19 @@ class Format(NamedTuple):
     packages: Mapping[str, str]
     runtime: str
     recogniser: bool = False
+    whole_texts: bool = False
     tagger_module: str = ""
 
 
 ONNX = {"onnx": "'refrain-lm[export]'"}
 
 FORMATS = {
-    "onnx": Format("onnx_format", (), ("steps",), ONNX, "onnxruntime", tagger_module="onnx_tagger"),
+    "onnx": Format("onnx_format", (), ("steps", "metadata"), ONNX, "onnxruntime", tagger_module="onnx_tagger"),
     "c": Format("c_format", ("model.h", "model.c", "main.c"), ("libm",), {}, ""),
-    "sherpa-online": Format("sherpa_online", (), (), ONNX, "onnxruntime", recogniser=True),
-    "sherpa-offline": Format("sherpa_offline", (), (), ONNX, "onnxruntime", recogniser=True),
+    "sherpa-online": Format("sherpa_online", (), ("metadata",), ONNX, "onnxruntime", recogniser=True),
+    "sherpa-offline": Format(
+        "sherpa_offline", (), ("metadata",), ONNX, "onnxruntime", recogniser=True, whole_texts=True
+    ),
 }
 """Name -> format. A new format is a module with a function `export` and a line here."""
 
@@ -157,9 +162,8 @@ def check_format(name: str, options: Options, *, proof: bool, tokens: bool = Fal
         raise UserError(f"--format must be one of {', '.join(FORMATS)} (got {name!r}){nearest(name, FORMATS)}")
     made = FORMATS[name]
     default = Options()
-    given = {"steps": options.steps != default.steps, "libm": options.libm != default.libm}
-    for option, words in (("steps", "--steps"), ("libm", "--no-libm")):
-        if given[option] and option not in made.options:
+    for option, words in (("steps", "--steps"), ("libm", "--no-libm"), ("metadata", "options.metadata")):
+        if getattr(options, option) != getattr(default, option) and option not in made.options:
             raise UserError(f"{words} cannot take effect with --format {name}; leave it out")
     if tokens and not made.recogniser:
         raise UserError(f"--tokens cannot take effect with --format {name}; leave it out")
@@ -187,6 +191,13 @@ def _check_options(options: Options) -> None:
     check_choice("options.steps", options.steps, get_args(Steps))
     if not isinstance(options.libm, bool):
         raise UserError(f"options.libm: must be True or False (got {described(options.libm)})")
+    metadata = options.metadata
+    if not isinstance(metadata, Mapping) or not all(isinstance(each, str) for each in [*metadata, *metadata.values()]):
+        raise UserError(f"options.metadata: must have names and texts (got {described(metadata)})")
+    default = Options()
+    for name, source in (("tokens", "the model"), ("start", "the model"), ("ids", "the model and `tokens`")):
+        if getattr(options, name) != getattr(default, name):
+            raise UserError(f"options.{name}: is taken from {source}; leave it out")
 
 
 def check_proof(proof: bool, data: str | None, proof_tokens: int | None) -> int:

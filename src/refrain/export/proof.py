@@ -55,8 +55,8 @@ class Proof:
             where whole texts are scored.
         perplexity: of the exported model on that text.
         library_perplexity: of the library's model on it, in float32.
-        ms_per_token: of the exported model, one token at a time.
-        library_ms_per_token: of the library's stepper, with the same weights.
+        ms_per_token: of the exported model, one token at a time; of one that scores whole texts, a text in one call.
+        library_ms_per_token: of the library with the same weights: of its stepper, or of its model on the whole text.
     """
 
     max_difference: float
@@ -146,7 +146,14 @@ def compare(
         for token in few:
             _, states = run(token[None, None], states)
 
-    own, library_ms = milliseconds(read, Stepper(model, weights=weights), ids.read[few])
+    stepper = Stepper(model, weights=weights)
+
+    def library_read() -> None:
+        state = stepper.initial_state(1)
+        for token in torch.from_numpy(ids.read[few])[:, None].to(stepper.device):
+            _, state = stepper.step(token, state)
+
+    own, library_ms = milliseconds(read, library_read, len(few))
     return Proof(worst, len(found.ids) - 1, exported, library, own, library_ms)
 
 
@@ -264,25 +271,18 @@ def perplexity(nats: float, tokens: int) -> float:
     return math.exp(min(nats / max(tokens, 1), 700))
 
 
-def milliseconds(read: Callable[[], Any], stepper: Stepper, ids: Any) -> tuple[float, float]:
-    """The time of a token for the exported model and for the stepper, in turns; the shortest of three passes.
+def milliseconds(read: Callable[[], Any], library: Callable[[], Any], count: int) -> tuple[float, float]:
+    """The time of a token for the exported model and for the library, in turns; the shortest of three passes.
 
     Args:
-        read: reads the tokens by the exported model.
-        stepper: the library's, which reads them one at a time.
-        ids: the tokens, as the stepper numbers them.
+        read: reads some tokens by the exported model.
+        library: reads them by the library.
+        count: the number of these tokens.
     """
-
-    def library() -> None:
-        state = stepper.initial_state(1)
-        for token in torch.from_numpy(ids)[:, None].to(stepper.device):
-            _, state = stepper.step(token, state)
-
     seconds: list[list[float]] = [[], []]
     for _ in range(3):
         for own, pass_ in zip(seconds, (read, library), strict=True):
             start = time.perf_counter()
             pass_()
             own.append(time.perf_counter() - start)
-    count = max(len(ids), 1)
-    return min(seconds[0]) / count * 1000, min(seconds[1]) / count * 1000
+    return min(seconds[0]) / max(count, 1) * 1000, min(seconds[1]) / max(count, 1) * 1000

@@ -16,6 +16,7 @@ from onnx import TensorProto
 from refrain.nn.step_graph import StepGraph
 
 from .formats import ExportedScorer, Options
+from .metadata import joined
 from .onnx_file import add_body, add_head, file_of, nodes_for, tensor
 from .onnx_format import session
 from .onnx_nodes import Nodes
@@ -44,7 +45,7 @@ def export(graph: StepGraph, options: Options) -> ExportedScorer:
     scores = add_head(nodes, graph, hidden)
     _add_sum(nodes, scores, targets, end)
     x, lengths = tensor("x", TensorProto.INT64, "N", "L"), tensor("x_lens", TensorProto.INT64, "N")
-    metadata = {**options.metadata, **sherpa_metadata(ids, "rnnlm without state")}
+    metadata = joined(options.metadata, sherpa_metadata(ids, "rnnlm without state"))
     content = file_of(nodes, [x, lengths], [tensor("nll", TensorProto.FLOAT, "N")], metadata)
     return ExportedScorer({"": content}, lambda: scorer(content), rounds_inputs=True)
 

@@ -21,6 +21,7 @@ from onnx import TensorProto
 from refrain.nn.step_graph import Cell, State, StepGraph
 
 from .formats import Exported, Options
+from .metadata import joined
 from .onnx_file import add_body, add_head, file_of, nodes_for, tensor
 from .onnx_format import session
 from .onnx_nodes import Nodes
@@ -55,7 +56,7 @@ def export(graph: StepGraph, options: Options) -> Exported:
     outputs = [tensor("log_softmax", TensorProto.FLOAT, "N", len(ids.read))]
     outputs += [tensor(each, TensorProto.FLOAT, *shape) for each in AFTER]
     sizes = {"num_layers": "1", "hidden_size": str(half(states))}
-    metadata = {**options.metadata, **sherpa_metadata(ids, "rnnlm with state"), **sizes}
+    metadata = joined(options.metadata, sherpa_metadata(ids, "rnnlm with state") | sizes)
     content = file_of(nodes, inputs, outputs, metadata)
     return Exported({"": content}, lambda: runner(content, graph), rounds_inputs=True)
 

@@ -109,7 +109,7 @@ def of_words(
     Raises:
         DataError: when no word ends a line.
     """
-    notes = []
+    notes = [*words.notes]
     names = words.words
     if EOS not in names:
         raise DataError(

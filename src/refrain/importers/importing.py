@@ -1,6 +1,9 @@
 """Import of a language model: its files are read by a format, and an ordinary run folder is written."""
 
+import contextlib
 import hashlib
+import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +14,13 @@ from refrain.arguments import path_of
 from refrain.assembly.model import build_language_model
 from refrain.config import Experiment, Training
 from refrain.data import Corpus
-from refrain.errors import CheckpointError
+from refrain.data.locating import NO_CORPUS
+from refrain.errors import CheckpointError, UnwritableError
 from refrain.models import LanguageModel
 from refrain.runs.config_document import config_document
 from refrain.runs.manifest import manifest
+from refrain.storage.checkpoint import discard, temporary_path
+from refrain.storage.output_checks import run_parts
 from refrain.storage.regular_files import open_regular
 from refrain.storage.run_folder import RunFolder
 from refrain.training import load_weights
@@ -61,12 +67,13 @@ def import_model(
 
     Returns:
         The content of `summary.json`: `run`, `format`, `files` with the sha256 of each, `parameters`, `vocabulary`,
-        `model` and `notes` about what differs from the program that trained the model.
+        `model`, `corpus` or None, and `notes` about what differs from the program that trained the model.
 
     Raises:
         UserError: when the format is unknown, the files are not those of the format, or one is in `out`.
         DataError: when the vocabulary cannot be read or does not fit the weights.
-        CheckpointError: when the model cannot be read or expressed, or `out` exists.
+        CheckpointError: when the model cannot be read or expressed, `out` exists or cannot be written, or another
+            process writes to it.
     """
     given = [files] if isinstance(files, str | Path) else files
     paths = [path_of(file, "each file") for file in given]
@@ -85,6 +92,7 @@ def import_model(
         "hidden_sizes": list(imported.model.hidden_sizes),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "vocabulary": len(imported.vocabulary),
+        "corpus": None if imported.data.corpus == NO_CORPUS else imported.data.corpus,
         "notes": imported.notes,
     }
     corpus = imported.corpus or Corpus("(imported)", imported.vocabulary, {})
@@ -127,25 +135,59 @@ def _write(
     *,
     force: bool,
 ) -> None:
-    """Write the run folder; it is removed again if it cannot be completed."""
-    folder.create(force=force)
+    """Write the run folder. A run that exists there is replaced when all is written, so that a failure keeps it."""
     try:
-        with folder.locked():
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnwritableError(f"{folder.path}: cannot be written ({error.strerror}); choose another --out") from None
+    with folder.locked():
+        replaces = _holds_run(folder, force=force)
+        fresh = RunFolder(temporary_path(folder.path / "run"))
+        try:
+            fresh.create()
             config = config_document(experiment)
-            folder.write_json("config.json", config)
-            folder.write_json("manifest.json", manifest(experiment, corpus, model, "") | {"imported": dict(source)})
+            fresh.write_json("config.json", config)
+            fresh.write_json("manifest.json", manifest(experiment, corpus, model, "") | {"imported": dict(source)})
             weights: dict[str, Tensor] = {name: each.detach() for name, each in model.named_parameters()}
             documents = {
                 "config": config,
                 "vocabulary": imported.vocabulary.document(),
                 "training": {"position": {"step": 1}, "imported_from": dict(source)},
             }
-            folder.save(1, {"model": weights}, documents, best=1)
-            folder.write_json("summary.json", dict(report))
-            folder.write_text("README.md", card_of(report))
-    except BaseException:
-        folder.remove()
-        raise
+            fresh.save(1, {"model": weights}, documents, best=1)
+            fresh.write_json("summary.json", dict(report))
+            fresh.write_text("README.md", card_of(report))
+            _move(fresh.path, folder.path)
+        except BaseException:
+            discard(fresh.path)
+            if not replaces:
+                for part in run_parts(folder.path):
+                    discard(part)
+                with contextlib.suppress(OSError):
+                    folder.path.rmdir()
+            raise
+
+
+def _holds_run(folder: RunFolder, *, force: bool) -> bool:
+    """Whether a run has to be replaced, asked again within the lock: another process may have just finished it.
+
+    Raises:
+        CheckpointError: when the folder holds one and `force` is not set, or other files.
+    """
+    names = {path.name for path in folder.path.iterdir() if not path.name.startswith(".tmp-")}
+    return names > {".lock"} and folder.check_available(force=force)
+
+
+def _move(start: Path, out: Path) -> None:
+    """Move the parts of a run to its folder in place of those that are there, and remove what killed imports left."""
+    for part in run_parts(out):
+        if part.name != ".lock":
+            discard(part)
+    for part in run_parts(start):
+        if os.path.lexists(part):
+            part.rename(out / part.name)
+    for leftover in out.glob(".tmp-*"):
+        discard(leftover)
 
 
 def card_of(report: Mapping[str, Any]) -> str:
@@ -168,8 +210,18 @@ def card_of(report: Mapping[str, Any]) -> str:
         *(f"| {Path(each['file']).name} | {each['bytes']:,} | {each['sha256']} |" for each in report["files"]),
         "",
         "```sh",
-        f"refrain evaluate {report['run']} --data PATH/TO/TEXT",
-        f"refrain generate {report['run']} --tokens 50",
+        *commands(report),
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def commands(report: Mapping[str, Any]) -> tuple[str, str]:
+    """The commands that a user may run next, as they are typed in a shell.
+
+    Args:
+        report: the content of `summary.json`.
+    """
+    run = shlex.quote(report["run"])
+    text = "" if report["corpus"] else " --data PATH/TO/TEXT"
+    return f"refrain evaluate {run}{text}", f"refrain generate {run} --tokens 50"

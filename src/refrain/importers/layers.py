@@ -59,7 +59,7 @@ def names_in(tensors: Tensors, module: str) -> list[LayerNames]:
         module: the name of the module, without a dot at its end.
 
     Raises:
-        CheckpointError: when there is none, or it is bidirectional or has projections.
+        CheckpointError: when there is none, it is bidirectional or has projections, or some of its biases are missing.
     """
     before = f"{module}." if module else ""
     found: list[LayerNames] = []
@@ -73,6 +73,12 @@ def names_in(tensors: Tensors, module: str) -> list[LayerNames]:
         found.append(layer_names(tensors, f"{before}weight_ih_l{layer}", weight, biases))
     if not found:
         raise CheckpointError(f"{tensors.path}: has no {before}weight_hh_l0; it has {listed(tensors.shapes)}")
+    every = [f"{before}bias_{part}_l{layer}" for layer in range(len(found)) for part in ("ih", "hh")]
+    missing = [name for name in every if name not in tensors]
+    # torch has all of them, or none with bias=False
+    if missing and len(missing) < len(every):
+        others = f"other biases of {module}" if module else "other biases"
+        raise CheckpointError(f"{tensors.path}: has no {listed(missing)}, but {others}; get the whole file again")
     return found
 
 

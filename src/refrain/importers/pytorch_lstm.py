@@ -28,8 +28,8 @@ from refrain.errors import CheckpointError, UserError, nearest, shortened, shown
 
 from .imported import Imported, Request, embedding_and_head, of_words
 from .layers import names_in, read_stack
-from .tensors import Tensors, tensors_of
-from .words import Words, read_words, renamed
+from .tensors import Tensors, listed, tensors_of
+from .words import read_words, renamed
 
 BYTES = 256
 MOST_MISTAKES = 20
@@ -74,6 +74,8 @@ def read_pytorch_lstm(request: Request) -> Imported:
     """
     names = _names([path for path in request.files if path.suffix == ".toml"])
     files = [path for path in request.files if path.suffix != ".toml"]
+    if names.unit == "byte":
+        _check_of_bytes(request, names)
     needed = 2 if names.unit == "word" else 1
     if len(files) != needed:
         what = "the model and its vocabulary" if needed == 2 else "the model"
@@ -85,6 +87,8 @@ def read_pytorch_lstm(request: Request) -> Imported:
         for name in (names.head_weight, names.head_bias):
             if name is not None:
                 tensors.shape(name, 2 if name == names.head_weight else 1)
+        if names.head_weight is None:
+            _check_shared(tensors, (rows, width), stack.sizes[-1])
         weights, tied = embedding_and_head(
             tensors, names.embedding, names.head_weight or "", names.head_bias or "", stack.sizes[-1]
         )
@@ -101,7 +105,25 @@ def read_pytorch_lstm(request: Request) -> Imported:
         )
     own = renamed(words.words, files[1], line_end=names.line_end, unknown=names.unknown)
     asked = request._replace(files=files, lowercase=request.lowercase or names.lowercase)
-    return of_words(asked, model, weights, Words(own, words.corpus, words.folder), resets=names.lines_are_documents)
+    return of_words(asked, model, weights, words._replace(words=own), resets=names.lines_are_documents)
+
+
+def _check_shared(tensors: Tensors, embedding: tuple[int, int], hidden_size: int) -> None:
+    """Check that a head whose weight is not named can share that of the embedding.
+
+    Raises:
+        CheckpointError: when the last layer has another width; the message names the tensors that may be the weight.
+    """
+    rows, width = embedding
+    if hidden_size == width:
+        return
+    found = [name for name, shape in tensors.shapes.items() if shape == (rows, hidden_size)]
+    which = f", where NAME may be {listed(found)}" if found else "; no tensor of the file has this shape"
+    raise CheckpointError(
+        f"{tensors.path}: the last layer has another width than the embedding ({hidden_size} and {width}), so that the "
+        f"head cannot share its weight; name the head's, {(rows, hidden_size)}, in the TOML file: head_weight = "
+        f'"NAME"{which}'
+    )
 
 
 def _remedy(tensors: Tensors, names: TensorNames, embedding: Tensor) -> str:
@@ -112,13 +134,23 @@ def _remedy(tensors: Tensors, names: TensorNames, embedding: Tensor) -> str:
     return equal and f'{equal} equals the embedding: add head_weight = "{equal}"'
 
 
+def _check_of_bytes(request: Request, names: TensorNames) -> None:
+    """Check that a model of bytes has no setting that words alone have.
+
+    Raises:
+        UserError: when it has one.
+    """
+    given = {name: name in names.model_fields_set for name in ("line_end", "unknown")}
+    given["lowercase"] = request.lowercase or names.lowercase
+    if mistakes := [name for name, is_given in given.items() if is_given]:
+        raise UserError(f"{mistakes[0]} cannot take effect with a model of bytes; leave it out")
+
+
 def _of_bytes(
     request: Request, names: TensorNames, path: Path, model: Model, weights: dict[str, Tensor], rows: int
 ) -> Imported:
     if rows != BYTES:
         raise CheckpointError(f"{path}: {names.embedding} is for {rows:,} tokens, but there are {BYTES} bytes")
-    if request.lowercase or names.lowercase:
-        raise UserError("lowercase cannot take effect with a model of bytes")
     data = Data(corpus=request.data or NO_CORPUS, unit="byte")
     return Imported(model, weights, ByteVocabulary(), data, names.lines_are_documents)
 

@@ -84,20 +84,29 @@ class TorchFile:
         self.path = path
         self.root = saved.root
         self._saved = saved
+        self._last: tuple[Storage, Tensor] | None = None
 
     def tensor(self, stored: StoredTensor) -> Tensor:
-        """Read a tensor.
+        """Read a tensor, which does not share memory with another one.
 
         Raises:
             CheckpointError: when the file is damaged.
         """
         with _named_errors(self.path):
-            content = bytearray(self._saved.content(stored.storage))
-            dtype = _DTYPES[stored.storage.dtype]
-            if not content:
-                return torch.empty(stored.shape, dtype=dtype)
-            whole = torch.frombuffer(content, dtype=dtype)
-            return whole.as_strided(stored.shape, stored.strides, stored.offset).contiguous()
+            view = self._storage(stored.storage).as_strided(stored.shape, stored.strides, stored.offset)
+            # a copy, as a contiguous view would keep the memory of the whole storage
+            return view.clone(memory_format=torch.contiguous_format)
+
+    def _storage(self, storage: Storage) -> Tensor:
+        """The numbers of a storage; the last one is kept, as that of an LSTM may hold all its weights."""
+        if self._last is None or self._last[0] != storage:
+            # freed first, so that two are never held
+            self._last = None
+            content = bytearray(self._saved.content(storage))
+            dtype = _DTYPES[storage.dtype]
+            numbers = torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)
+            self._last = storage, numbers
+        return self._last[1]
 
 
 @contextlib.contextmanager

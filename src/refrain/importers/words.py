@@ -1,13 +1,17 @@
 """The words of an imported model in the order of their ids: from a list, a table of symbols, or the training text."""
 
+import codecs
+import io
+import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from refrain.assembly.corpus import build_corpus
 from refrain.config import Data
-from refrain.data import Corpus
+from refrain.data import Corpus, WordVocabulary, open_word_corpus
+from refrain.data.text.files import Span, raw_blocks
 from refrain.data.units.word.vocabulary import EOS, UNK
 from refrain.errors import CheckpointError, DataError, shown
 from refrain.storage.regular_files import read_regular
@@ -18,6 +22,10 @@ from .torch_file import is_torch_file, opened
 MAX_BYTES = 2**28
 LISTED = "vocab.txt"
 """The list of words that colorlessgreenRNNs keeps beside a text."""
+READ_OTHERWISE = (
+    "This library reads the text otherwise than the program of the model did, since it has a carriage return within a "
+    "line, a no-break space, a spelled <eos> or the like, so that figures on it differ."
+)
 # symbols that recognisers add after the tokens, for their graphs
 _DISAMBIGUATION = re.compile(r"#\d+")
 Log = Callable[[str], None]
@@ -30,11 +38,13 @@ class Words(NamedTuple):
         words: in the order of their ids.
         corpus: the corpus, if the vocabulary was made from a text.
         folder: the folder of that text.
+        notes: what differs from the program that made the model, in whole sentences.
     """
 
     words: list[str]
     corpus: Corpus | None = None
     folder: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_words(path: Path, rows: int, *, log: Log) -> Words:
@@ -145,12 +155,38 @@ def renamed(words: list[str], path: Path, *, line_end: str, unknown: str) -> lis
 
 
 def _from_text(folder: Path, rows: int, log: Log) -> Words:
-    corpus = build_corpus(Data(corpus=str(folder.resolve()), order="first-seen", vocabulary_from="all"), log)
-    words = [str(word) for word in corpus.vocabulary]
-    if len(words) == rows + 1 and words[-1] == UNK:
-        # the text does not contain it, so that the program that made the model did not have it
-        words.pop()
-    return Words(checked(words, folder, rows), corpus, folder.resolve())
+    folder = folder.resolve()
+    corpus = build_corpus(Data(corpus=str(folder), order="first-seen", vocabulary_from="all"), log)
+    words: dict[str, None] = {}
+    tokens = 0
+    for span in (span for split in corpus.splits.values() for span in split.source):
+        for line in _lines(span):
+            own = [*line.split(), EOS]
+            words.update(dict.fromkeys(own))
+            tokens += len(own)
+    found = checked(list(words), folder, rows)
+    # a text without it has it in this library alone
+    expected = found if UNK in words else [*found, UNK]
+    if [*corpus.vocabulary] == expected and sum(len(split.tokens) for split in corpus.splits.values()) == tokens:
+        return Words(found, corpus, folder)
+    texts = {name: split.source for name, split in corpus.splits.items()}
+    corpus = open_word_corpus(corpus.name, texts, vocabulary=WordVocabulary(expected), log=log)
+    return Words(found, corpus, folder, (READ_OTHERWISE,))
+
+
+def _lines(span: Span) -> Iterator[str]:
+    """The lines of a text as Python reads them by default: a newline, a carriage return or both end a line."""
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")(), translate=True)
+    parts: list[str] = []
+    for raw in itertools.chain(raw_blocks(span), [b""]):
+        first, *others = decoder.decode(raw, final=not raw).split("\n")
+        parts.append(first)
+        if others:
+            yield "".join(parts)
+            yield from others[:-1]
+            parts = others[-1:]
+    if rest := "".join(parts):
+        yield rest
 
 
 def _from_dictionary(path: Path) -> list[str]:

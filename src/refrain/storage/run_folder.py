@@ -158,7 +158,7 @@ class RunFolder:
                 resume = f"refrain train --resume --out {shlex.quote(str(self.path))}"
                 remedy = f"earlier checkpoints are intact: {repair}, then run {resume}"
             else:
-                remedy = f"nothing was trained yet: {repair} and start with --force, or choose another --out"
+                remedy = f"no checkpoint was saved: {repair} and start again with --force, or choose another --out"
             path = error.filename or self.path
             raise UnwritableError(f"{path}: cannot be written ({cause}); {remedy}") from None
 

@@ -216,7 +216,8 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         tensors: the weights, from `weights_of`.
 
     Raises:
-        CheckpointError: when a name or a shape differs; no parameter is copied in that case.
+        CheckpointError: when a name or a shape differs, or numbers are not floating-point; no parameter is copied in
+            that case.
     """
     parameters = dict(model.named_parameters())
     buffers = _buffers(model)
@@ -230,6 +231,10 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             raise CheckpointError(
                 f"weights of another shape: {name} is {tuple(tensors[name].shape)} in the checkpoint, "
                 f"{tuple(parameter.shape)} in the model"
+            )
+        if parameter.is_floating_point() and not tensors[name].is_floating_point():
+            raise CheckpointError(
+                f"weights of another dtype: {name} has {tensors[name].dtype}, which is not a floating-point one"
             )
     try:
         # load_state_dict of a module may accept a buffer of another shape

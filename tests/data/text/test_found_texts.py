@@ -61,7 +61,7 @@ def test_other_encodings_are_named_with_the_remedy(write, encoding):
     if shutil.which("iconv") is None:
         return
     command = str(caught.value).partition("convert it: ")[2]
-    assert subprocess.run(command, shell=True, cwd="/").returncode == 0
+    assert subprocess.run(command, shell=True, cwd="/", timeout=60).returncode == 0
     assert (path.parent / "text.utf8.txt").read_bytes().removeprefix(codecs.BOM_UTF8) == LINES.encode()
 
 
