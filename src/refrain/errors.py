@@ -61,6 +61,10 @@ class UnwritableError(CheckpointError):
     """A folder or a file that cannot be written, as on a full disk, whatever the run in it."""
 
 
+class MachineError(UserError):
+    """What this machine or its environment lacks, such as a GPU or a package; another machine may have it."""
+
+
 class DivergedError(UserError):
     """A training whose loss, gradients or weights are not finite any more."""
 

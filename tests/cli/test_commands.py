@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from refrain.cli.app import COMMANDS
+from refrain.cli.recipe_text import recipe_text
 from refrain.config import resolve
 from refrain.data.known import KNOWN, KnownCorpus, Remote
 from refrain.nn.kernels import compile as native
@@ -129,6 +130,14 @@ def test_check(refrain, tiny_corpus, tiny_settings, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_check_heeds_the_limit_of_time(refrain, tiny_corpus, tiny_settings):
+    words = ["check", "zaremba-small", *tiny_settings, "training.epochs=1000000", "--data", tiny_corpus]
+    assert refrain(*words, "--json").json["seconds"] > 120
+    words.insert(3, "training.max_minutes=2")
+    assert refrain(*words, "--json").json["seconds"] == 120
+    assert "\ntime         2m00s at most, by training.max_minutes\n" in refrain(*words).out
+
+
 @pytest.mark.compiler
 def test_check_names_the_instructions_of_the_kernels(refrain, tiny_corpus, tiny_settings):
     words = ["check", "zaremba-small", *tiny_settings, "training.backend=native", "--data", tiny_corpus]
@@ -211,6 +220,15 @@ def test_odd_names_survive_in_the_recipe(refrain, tiny_corpus, tiny_settings, tm
         again = resolve(str(run / "recipe.toml"), [], RECIPES)
         if source == "zaremba-small":
             assert (again.name, again.data.corpus) == ("naïve 😀", str(corpus))
+
+
+@pytest.mark.parametrize("text", ["2024", "2024-01-01", "true", "inf", '"quoted"'])
+@pytest.mark.parametrize("as_typed", [True, False])
+def test_a_text_that_looks_like_another_value_survives_in_the_recipe(write, text, as_typed):
+    words = [f"name={text}", f"data.corpus={text}"]
+    experiment = resolve("quickstart", words, RECIPES)
+    kept = recipe_text("quickstart", words, None, experiment, as_typed=as_typed)
+    assert resolve(str(write("recipe.toml", kept)), [], RECIPES) == experiment
 
 
 def test_resume_of_a_finished_run_gives_the_same_figures(refrain, run_copy):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 
@@ -40,6 +41,24 @@ def test_the_report_in_a_run_can_be_renewed(refrain, mistake, run_copy):
 def test_folders_of_runs(refrain, tiny_run, byte_run, tmp_path):
     words = [tiny_run.parent, byte_run, tiny_run, "--out", tmp_path / "x.html"]
     assert refrain("report", *words, "--json").json["runs"] == [str(tiny_run), str(byte_run)]
+
+
+@pytest.mark.parametrize("command", ["report", "plot"])
+def test_a_damaged_run_below_a_folder_is_left_out(refrain, mistake, tiny_run, tmp_path, command):
+    if command == "plot":
+        pytest.importorskip("matplotlib")
+    out = tmp_path / ("x.html" if command == "report" else "x.svg")
+    folder = tmp_path / "runs"
+    good, bad = (shutil.copytree(tiny_run, folder / name, symlinks=True) for name in ("good", "bad"))
+    (bad / "config.json").write_text("{")
+    done = refrain(command, folder, "--out", out, "--json")
+    assert done.json["runs"] == [str(good)] and f"note: left out: {bad / 'config.json'}: cannot be read" in done.err
+    out.unlink()
+    # as for compare, a run that is named itself is not passed over
+    mistake(4, [command, folder, bad, "--out", out], f"{bad / 'config.json'}: cannot be read")
+    shutil.rmtree(good)
+    mistake(4, [command, folder, "--out", out], f"{folder}: no run here can be read; see what they are with")
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(("ending", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
@@ -88,11 +107,13 @@ def test_runs_that_are_not_drawn_are_named(refrain, tiny_run, byte_run, run_copy
 @pytest.mark.parametrize("several", [False, True])
 def test_what_the_axis_counts(tiny_run, byte_run, by, several):
     from refrain.runs.reports.drawing import drawing_of
+    from refrain.runs.reports.folder import read_run
 
     lines = [json.loads(each) for each in (tiny_run / "metrics.jsonl").read_text().splitlines()]
     valid = [each for each in lines if each["event"] == "valid"]
     right = [(each["epoch"], each["step"], each["wall_seconds"] / 60) for each in valid]
-    chart, *others = drawing_of([tiny_run, byte_run] if several else [tiny_run], "main", by, [("paper", 80.0)]).charts
+    runs = [read_run(path) for path in ([tiny_run, byte_run] if several else [tiny_run])]
+    chart, *others = drawing_of(runs, "main", by, [("paper", 80.0)]).charts
     (line,) = [each for each in chart.lines if each.name in ("validation", "tiny")]
     place = ("epoch", "step", "minutes").index(by)
     assert list(line.x) == pytest.approx([each[place] for each in right])
@@ -103,6 +124,7 @@ def test_what_the_axis_counts(tiny_run, byte_run, by, several):
 
 def test_a_run_without_the_length_of_epochs_makes_all_count_steps(tiny_run, run_copy):
     from refrain.runs.reports.drawing import drawing_of
+    from refrain.runs.reports.folder import read_run
 
     file = run_copy / "metrics.jsonl"
     lines = [json.loads(each) for each in file.read_text().splitlines()]
@@ -111,7 +133,7 @@ def test_a_run_without_the_length_of_epochs_makes_all_count_steps(tiny_run, run_
     for each in kept:
         each.pop("windows", None)
     file.write_text("".join(json.dumps(each) + "\n" for each in kept))
-    chart = drawing_of([tiny_run, run_copy], "main").charts[0]
+    chart = drawing_of([read_run(tiny_run), read_run(run_copy)], "main").charts[0]
     assert chart.across == "step"
     steps = [[each["step"] for each in found if each["event"] == "valid"] for found in (lines, kept)]
     assert [list(line.x) for line in chart.lines] == steps

@@ -129,6 +129,24 @@ def test_the_order_is_as_asked(refrain, several):
     assert next(iter(states(refrain, folder, "--sort", "size"))) == "b"
 
 
+def test_the_reason_of_an_early_end_is_shown(refrain, several):
+    run = several("one") / "one"
+    summary, config = (json.loads((run / name).read_text()) for name in ("summary.json", "config.json"))
+
+    def shown(training, **more):
+        config["experiment"]["training"] |= {"epochs": 20, "stop_window": None, "stop_accuracy": None, **training}
+        (run / "config.json").write_text(json.dumps(config))
+        (run / "summary.json").write_text(json.dumps({**summary, "epochs": 5, **more}))
+        return refrain("runs", run.parent).out
+
+    assert "5/20 (stop_window)  " in shown({"stop_window": 3}, stopped=True)
+    assert "5/20 (stop_window or stop_accuracy)  " in shown({"stop_window": 3, "stop_accuracy": 0.9}, stopped=True)
+    # a method of one's own
+    assert "5/20 (a rule)  " in shown({}, stopped=True)
+    assert "5/20 (--finish)  " in shown({"stop_window": 3}, plans=[{"reason": "finish"}])
+    assert "5/20  " in shown({"stop_window": 3})
+
+
 def test_the_deciding_figure():
     bits = {"nats_per_token": 0.6931471805599453, "bits_per_byte": 1.0, "perplexity": 2.0}
     assert deciding(bits) == "bits_per_byte" and deciding(bits | {"bits_per_byte": 0.5}) == "perplexity"

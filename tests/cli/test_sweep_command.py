@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -145,6 +146,36 @@ def test_a_changed_file_is_refused_and_a_comment_is_no_change(refrain, mistake, 
     assert refrain("sweep", write("same.toml", f"# a comment\n{text}"), "--out", out).status == 0
 
 
+def test_a_sweep_goes_on_with_the_command_of_the_message(refrain, mistake, file, write, tmp_path, tiny_corpus):
+    base = file(name="base.toml")
+    base.write_text(base.read_text().partition("[sweep]")[0])
+    text = 'extends = "base.toml"  # beside it\n[sweep.space]\nmodel.hidden_sizes = [[4], [{}]]\n'
+    one, other = (write(f"{size}.toml", text.format(size)) for size in (6, 7))
+    out = tmp_path / "the out"
+    assert refrain("sweep", one, "--out", out, "--index", "1", "--quiet").status == 0
+    line = mistake(4, ["sweep", other, "--out", out], "choose another --out, or go on with that sweep: refrain sweep ")
+    words = shlex.split(line.partition("that sweep: ")[2])
+    assert words == ["refrain", "sweep", str(out / "sweep.toml"), "--out", str(out)]
+    state = refrain(*words[1:], "--status", "--json").json
+    assert [cell["state"] for cell in state["cells"]] == ["done", "waiting"]
+    # that of an earlier version is not absolute
+    (out / "sweep.toml").write_text(one.read_text())
+    assert refrain("sweep", one, "--out", out, "--status").status == 0
+    line = mistake(
+        4, ["sweep", other, "--out", tmp_path / "new", "--data", tiny_corpus, "--status"], "no sweep was started"
+    )
+    assert line.endswith(f"start it with: refrain sweep {other} --out {tmp_path / 'new'} --data {tiny_corpus}")
+
+
+def test_a_damaged_result_is_named_with_what_to_do(mistake, sweep_folder):
+    folder = sweep_folder()
+    words = ["sweep", folder.sweep.path, "--out", folder.path, "--status"]
+    remedy = "; restore the file from a copy, or remove it; the next worker writes it again"
+    for text, cause in (("{", "is not JSON ("), ("{}", "cell: field required")):
+        folder.result_path(1).write_text(text)
+        assert mistake(4, words, f"{folder.result_path(1)}: {cause}").endswith(remedy)
+
+
 def test_one_cell_of_an_array(refrain, mistake, file, tmp_path):
     out, given = tmp_path / "out", file()
     assert refrain("sweep", given, "--out", out, "--index", "2", "--quiet").out == ""
@@ -241,6 +272,16 @@ def test_no_cell_is_begun_after_the_minutes(refrain, file, tmp_path):
     assert "0 minutes are over; no other cell is begun" in done.err and "2 cells: 2 waiting" in done.out
 
 
+def test_a_recipe_that_is_meant_to_continue_from_a_run_is_named(refrain, file, tmp_path, monkeypatch):
+    monkeypatch.setattr(cell_run, "train", lambda experiment, path, **more: None)
+    given = file()
+    assert "meant to continue" not in refrain("sweep", given, "--out", tmp_path / "one").err
+    given.write_text(given.read_text().replace("zaremba-small", "zaremba-medium-iss"))
+    words = ["sweep", given, "--out", tmp_path / "two"]
+    note = f"{given} is meant to continue from a trained run (--from RUN); refrain sweep has no --from, and starts its"
+    assert note in refrain(*words).err and "meant to" not in refrain(*words, "--quiet").err
+
+
 def test_a_file_of_a_sweep_is_also_the_recipe_of_its_settings(refrain, file, tmp_path):
     refrain("train", file(), "--out", tmp_path / "run", "--quiet")
     assert refrain("runs", tmp_path / "run", "--json").json["runs"][0]["model"] == "lstm 4-200-200"
@@ -333,6 +374,17 @@ def test_mistakes(mistake, file, write, tmp_path, done):
     refused = write("refused.toml", fresh.read_text().replace("[[4], [6]]", "[[4], [-6]]"))
     mistake(2, ["sweep", refused, "--out", tmp_path / "x"], "model.hidden_sizes")
     assert not (tmp_path / "x").exists()
+
+
+def test_the_package_of_a_sampler_is_named_before_any_cell(mistake, file, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    from refrain.runs.sweeps import optuna_search
+
+    monkeypatch.setattr(optuna_search, "find_spec", lambda name: None)
+    for sampler, package in (("cmaes", "cmaes"), ("qmc", "scipy"), ("gp", "scipy")):
+        words = ["sweep", file(f'method = "optuna"\ncells = 2\nsampler = "{sampler}"'), "--out", tmp_path / "x"]
+        mistake(2, words, f'sweep.sampler = "{sampler}" needs another package: pip install {package}, or use sampler =')
+        assert not (tmp_path / "x").exists()
 
 
 def test_optuna_is_named_where_it_is_missing(mistake, file, tmp_path, monkeypatch):

@@ -161,6 +161,8 @@ def test_paths_in_place_of_other_words(mistake, tiny_run, write, monkeypatch):
     words = ["train", "quickstart", "--data", "app.log", "other.log"]
     mistake(2, words, "'other.log': --data takes one path; give a folder, or a pattern in quotes")
     mistake(2, ["data", "check", "app.log", "other.log"], "it takes one path; give a folder, or a pattern in quotes")
+    line = mistake(2, ["sweep", "app.log", "other.log"], "it takes one file; start a sweep for each of them; see")
+    assert "pattern" not in line
     mistake(2, ["score", tiny_run, "app.log", "other.log"], "join several with: cat FILE ... | refrain score RUN")
     for command in ("score", "tag"):
         right = f"the run comes first: refrain {command} {tiny_run} app.log"

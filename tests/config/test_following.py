@@ -1,5 +1,6 @@
 """Settings of a recipe that follow another one which was given, and those of a run from which another one starts."""
 
+import numpy as np
 import pytest
 
 from refrain.config import Experiment, Target, resolve
@@ -86,6 +87,27 @@ def test_tied_widths_follow_each_other():
     assert found.model.hidden_sizes == (1150, 1150, 48)
     # the widths of a mixture are not tied to those of the layers
     assert resolved("awd-lstm-mos-ptb", "model.hidden_sizes=[32,16]")[0].model.embedding_size == 280
+
+
+def test_others_follow_a_number_in_whatever_form_it_is_given(write):
+    found, lines = resolved("zaremba-medium", "training.epochs=3")
+    assert found.training.schedule.hold_epochs == 1
+    for value in (3, 3.0, "3", np.int64(3), np.array(3)):
+        assert resolved("zaremba-medium", {"training.epochs": value}) == (found, lines)
+    mine = write("mine.toml", 'extends = "zaremba-medium"\ntraining.epochs = 3.0\n')
+    assert resolved(mine) == (found, lines)
+    tied = resolved("quickstart", "model.hidden_sizes=[8]")
+    assert tied[0].model.embedding_size == 8
+    for value in ([8.0], ["8"], (8,), [np.int32(8)], np.array([8]), iter([8])):
+        assert resolved("quickstart", {"model.hidden_sizes": value}) == tied
+    accurate = Experiment.model_validate({"training": {"train_accuracy": True, "stop_accuracy": 0.9}})
+    for value in (False, "false", 0, np.False_):
+        start = Start("runs/a", accurate)
+        found = resolve(None, [{"training.train_accuracy": value}], RECIPES, start=start)
+        assert found.training.stop_accuracy is None
+    # what is wrong is refused as it was given
+    assert "must be a whole number (got 2.5)" in mistake("zaremba-medium", {"training.epochs": 2.5})
+    assert "(got True)" in mistake("zaremba-medium", {"training.epochs": True})
 
 
 def test_what_a_penalty_needed_goes_with_it():

@@ -50,6 +50,15 @@ def test_a_file_without_a_parent_starts_from_the_defaults(write):
     )
 
 
+@pytest.mark.parametrize("task", ["tager", "language-model", 3])
+def test_a_file_of_an_unknown_task_is_refused(write, task):
+    mine = write("mine.toml", f"name = 'mine'\ntask = {json.dumps(task)}\n[data]\ncolumn = 'xpos'\n")
+    wanted = f"{mine}:2: task: must be 'tagger', or left out for a language model (got {task!r})"
+    assert mistakes(mine) == [wanted]
+    write("mine.toml", 'task = "tagger"\n[data]\ncolumn = "xpos"\n')
+    assert resolve(str(mine), [], KNOWN).data.column == "xpos"
+
+
 def test_a_word_beats_the_file_and_data_beats_the_word(write):
     mine = write("mine.toml", '[data]\ncorpus = "file"\nmin_count = 2\n')
     assert resolve(str(mine), ["data.corpus=word"], KNOWN).data.corpus == "word"

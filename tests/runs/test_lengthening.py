@@ -11,6 +11,8 @@ import refrain
 from refrain import recipe, runs
 from refrain.errors import CheckpointError, UserError
 from refrain.runs import continuing
+from refrain.runs.continuing import changed_words
+from refrain.runs.outline import changed_lines
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Interrupted
 
@@ -112,6 +114,13 @@ def test_the_change_is_recorded(run):
     assert json.loads((run / "summary.json").read_text())["epochs"] == 3
     refrain.resume(run, progress=quiet())
     assert manifest(run)["resumed"] == [entry]
+
+
+def test_values_are_written_as_on_the_command_line():
+    own, given = (recipe("pos-default", f"training.stop_window={value}") for value in (3, "none"))
+    assert changed_words(own, given) == ["training.stop_window is none from here on (was 3)"]
+    entry = {"epoch": 2, "window": 0, "settings": {"training.stop_window": {"before": 3, "after": None}}}
+    assert "Resumed after epoch 2 with training.stop_window=none (was 3)." in changed_lines({"resumed": [entry]})
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine"])

@@ -1,15 +1,19 @@
 """Optuna's samplers and pruners in a sweep: each result is reported once, and pruned runs end with a checkpoint."""
 
+import shutil
+
 import pytest
 from short_runs import quiet
 from tagged import write_tsv
 
+from refrain.errors import UserError
 from refrain.recipes import RECIPES
+from refrain.runs.sweeps import cell_run
 from refrain.runs.sweeps.cell_run import Options
 from refrain.runs.sweeps.folder import SweepFolder
 from refrain.runs.sweeps.plan import Sweep
 from refrain.runs.sweeps.status import ranking, status_of
-from refrain.runs.sweeps.worker import work
+from refrain.runs.sweeps.worker import work, work_on
 from refrain.storage.run_folder import RunFolder
 
 TEXT = """extends = "zaremba-small"
@@ -73,14 +77,88 @@ def test_every_cell_is_a_trial(opened, sampler):
 def test_what_was_chosen_and_told_once_stays(opened):
     folder = opened(2)
     search = options(folder).search
-    cell = search.choose(1)
+    search.choose(1)
+    cell = folder.cell(1)
     # as the worker that takes the cell over
     again = options(folder).search
-    assert again.choose(1) == cell and len(again._study.trials) == 1
+    again.choose(1)
+    assert folder.cell(1) == cell and len(again._study.trials) == 1
     for _ in range(2):
         again.tell(1, "done", {"perplexity": 7.0, "nats_per_token": 1.9})
     again.tell(2, "failed", {})
     assert [trial.value for trial in again._study.trials] == [7.0]
+
+
+def test_settings_that_are_refused_together_are_a_failed_cell(tiny_corpus, write, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    text = """extends = "quickstart"
+    data.corpus = "{corpus}"
+
+    [sweep]
+    method = "optuna"
+    sampler = "random"
+    cells = 12
+
+    [sweep.space]
+    model.hidden_sizes = [[8], [10], [12]]
+    model.embedding_size = [8, 10, 12]
+    """
+    folder = SweepFolder(tmp_path / "out", Sweep(write("tied.toml", text.format(corpus=tiny_corpus)), RECIPES))
+    folder.open()
+    monkeypatch.setattr(cell_run, "train", lambda experiment, path, **more: None)
+    given = options(folder)
+    assert work(folder, given) == 12
+    cells = status_of(folder)
+    fits = [cell.settings["model.hidden_sizes"][-1] == cell.settings["model.embedding_size"] for cell in cells]
+    assert [cell.state for cell in cells] == ["done" if fit else "failed" for fit in fits] and len(set(fits)) == 2
+    assert "model.tied: needs" in cells[fits.index(False)].error
+    names = [trial.state.name for trial in given.search._study.trials]
+    assert names == ["COMPLETE" if fit else "FAIL" for fit in fits]
+    # a worker of an array of jobs finds them stored, and refuses them in the same way
+    number = fits.index(False) + 1
+    folder.result_path(number).unlink()
+    assert work_on(folder, number, options(folder)) and folder.result(number).state == "failed"
+
+
+def test_a_cell_that_is_trained_again_is_another_trial(opened, monkeypatch):
+    folder = opened(3)
+    given = options(folder)
+    prunes = given.search.prunes
+    monkeypatch.setattr(given.search, "prunes", lambda number, record: prunes(number, record) or number == 2)
+    train, failing = cell_run.train, [3]
+
+    def fail(experiment, path, **more):
+        if int(path.name) in failing:
+            raise FloatingPointError("the loss is nan")
+        return train(experiment, path, **more)
+
+    monkeypatch.setattr(cell_run, "train", fail)
+    assert work(folder, given) == 3
+    assert [folder.result(number).state for number in (1, 2, 3)] == ["done", "pruned", "failed"]
+    before = [folder.settings(number) for number in (1, 2, 3)]
+    # to train cells again, as the documentation says
+    failing.clear()
+    shutil.rmtree(folder.run(2))
+    for number in (2, 3):
+        folder.result_path(number).unlink()
+    again = options(folder)
+    assert work(folder, again) == 2
+    assert [folder.result(number).state for number in (1, 2, 3)] == ["done"] * 3
+    assert [folder.settings(number) for number in (1, 2, 3)] == before
+    trials = again.search._study.trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED", "FAIL", "COMPLETE", "COMPLETE"]
+    assert [trial.params for trial in trials[3:]] == [trial.params for trial in trials[1:3]]
+    assert [trial.value for trial in trials[3:]] == [folder.result(number).valid["perplexity"] for number in (2, 3)]
+    assert trials[3].intermediate_values.keys() == {1, 2}
+
+
+def test_an_error_of_the_sampler_may_be_of_the_machine(opened, monkeypatch):
+    folder = opened(4)
+    given = options(folder)
+    monkeypatch.setattr(given.search, "_sampler", lambda seed: 1 // 0)
+    with pytest.raises(UserError, match="so this worker stops, and cells 1, 2, 3 are left to others"):
+        work(folder, given)
+    assert not folder.ended()
 
 
 def test_a_tagger_is_pruned_by_the_figure_that_decides_which_epoch_is_best(write, tmp_path):

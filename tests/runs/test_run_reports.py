@@ -61,7 +61,7 @@ class Tables(html.parser.HTMLParser):
 
 
 def report(path):
-    return Tables(report_of([path]))
+    return Tables(report_of([read_run(path)]))
 
 
 def lines_of(run):
@@ -170,7 +170,7 @@ def test_a_link_in_place_of_the_report_is_refused(run_copy, tmp_path):
 
 
 def test_several_runs_over_one_another(tiny_run, byte_run, run_copy):
-    page = Tables(report_of([tiny_run, run_copy, byte_run]))
+    page = Tables(report_of([read_run(path) for path in (tiny_run, run_copy, byte_run)]))
     names = names_of([tiny_run, run_copy, byte_run])
     assert len(set(names)) == 3 and names[2] == "bytes"
     assert page.headings == ["Comparison", "Curves", *names]
@@ -198,7 +198,7 @@ def test_a_report_of_thirteen_epochs_is_small(run_copy):
         lines.append({"event": "valid", **place, "epoch_ended": True, "best": True, **figures})
         (run_copy / "samples" / f"epoch-{epoch:03d}.txt").write_text("the company said " * 200)
     write_lines(run_copy, lines)
-    assert len(report_of([run_copy]).encode()) < 400_000
+    assert len(report_of([read_run(run_copy)]).encode()) < 400_000
     # of a longer run, some lines are drawn, with all validations
     write_lines(run_copy, [line | {"step": line["step"] + 30_199 * times} for times in range(4) for line in lines])
     curves = curves_of(read_run(run_copy))
@@ -236,9 +236,10 @@ def test_the_accuracy_in_training_is_that_of_whole_epochs(run_copy):
     columns = {heading(quantity): values for quantity, values in curves_of(read_run(run_copy)).columns.items()}
     assert [*columns] == ["Perplexity, training", "Perplexity, validation", "Accuracy in training (%)"]
     assert columns["Accuracy in training (%)"] == [None, 25.0, None, 50.0]
-    (chart,), *_ = drawing_of([run_copy], "accuracy")
+    (chart,), *_ = drawing_of([read_run(run_copy)], "accuracy")
     assert [(line.x, line.y) for line in chart.lines] == [([1.0, 2.0], [25.0, 50.0])]
-    assert [chart.title for chart in drawing_of([run_copy], "main").charts] == ["Perplexity", "Accuracy in training"]
+    drawn = drawing_of([read_run(run_copy)], "main")
+    assert [chart.title for chart in drawn.charts] == ["Perplexity", "Accuracy in training"]
 
 
 def test_the_ledger_reads_what_recipes_say():

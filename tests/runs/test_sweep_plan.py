@@ -1,5 +1,6 @@
 """The cells of a sweep: the same for the same file, all checked before the first is trained."""
 
+import json
 import math
 import random
 
@@ -7,6 +8,7 @@ import pytest
 
 from refrain.errors import UserError
 from refrain.recipes import RECIPES
+from refrain.runs.sweeps import space
 from refrain.runs.sweeps.plan import Sweep
 from refrain.runs.sweeps.space import Range, Space, cells_of, read_space
 
@@ -81,6 +83,13 @@ def test_whole_numbers_reach_both_ends():
     assert found[0] == first
 
 
+def test_cells_that_cannot_be_found_are_not_drawn(monkeypatch):
+    monkeypatch.setattr(space, "_drawn", lambda values, draw: 1 / 0)
+    values = {"x": Range(1, 20), "y": Range(1, 10, log=True), "z": ["a", "b"]}
+    with pytest.raises(UserError, match="there are only 400 different cells; give fewer cells or wider ranges"):
+        cells_of(Space("random", values, cells=401))
+
+
 def test_the_table_is_not_a_setting_of_the_recipe(sweep_of):
     sweep = sweep_of(f"{GRID}")
     assert sweep.base.model.dropout == RECIPES["zaremba-small"]().model.dropout
@@ -109,6 +118,8 @@ def test_every_mistake_of_every_cell_is_named_before_anything_is_trained(mistake
         ('[sweep]\nmethod = "gird"\n' + GRID, "must be one of grid, random, optuna (got 'gird'); did you mean 'grid'?"),
         ('[sweep]\nmethod = "random"\n' + GRID, "sweep.cells: is missing"),
         ('[sweep]\nmethod = "random"\ncells = 5\n' + GRID, "there are only 4 different cells"),
+        ('[sweep]\nmethod = "random"\ncells = 3000\n[sweep.space]\ntraining.batch_size = { low = 1, high = 20 }\n'
+         "training.epochs = { low = 1, high = 20, log = true }\n", "there are only 400 different cells; give"),
         ("[sweep]\ncells = 3\n" + GRID, 'cannot take effect with method = "grid"'),
         ('[sweep]\nmethod = "random"\ncells = 1.5\n' + GRID, "must be a whole number"),
         ("[sweep]\nseeds = 3\n" + GRID, "must be a list of whole numbers"),
@@ -159,9 +170,28 @@ def test_what_changes_the_text_of_a_perplexity_does_not_vary(sweep_of, write):
     )
     assert "sweep.space.training.validation: " in second
     sweep_of("[sweep.space]\ndata.max_words = [40]\nmodel.dropout = [0.1, 0.2]\n").check_comparable()
-    # taggers are compared by accuracy
-    head = 'extends = "pos-default"\ndata.corpus = "corpus"\n'
-    Sweep(write("tagger.toml", head + "[sweep.space]\ndata.min_count = [1, 2]\n"), RECIPES).check_comparable()
+
+
+def test_what_is_counted_of_a_tagger_does_not_vary(write):
+    def tagger(space):
+        head = 'extends = "pos-default"\ndata.corpus = "corpus"\n[sweep.space]\n'
+        return Sweep(write("tagger.toml", head + space), RECIPES)
+
+    # tags are counted the same, whatever words are known
+    tagger('data.min_count = [1, 2]\ndata.column = ["xpos"]\n').check_comparable()
+    varied = {
+        "data.corpus": ["a", "b"], "data.split": [[0.8, 0.1], [0.7, 0.2]], "data.column": ["upos", "xpos"],
+        "data.underscore": ["value", "missing"], "data.skip_bad": [True, False], "training.best_by": ["accuracy", "f1"],
+    }  # fmt: skip
+    for name, values in varied.items():
+        sweep = tagger(f"{name} = {json.dumps(values)}\n")
+        with pytest.raises(UserError) as raised:
+            sweep.check_comparable()
+        (line,) = raised.value.mistakes
+        assert line.startswith(f"{sweep.path}:4: sweep.space.{name}: changes which accuracy is compared, so that it")
+    sweep = tagger("data.folds = [5]\ndata.fold = [1, 2]\n")
+    with pytest.raises(UserError, match=r"toml:5: sweep\.space\.data\.fold: changes which accuracy"):
+        sweep.check_comparable()
 
 
 def test_equal_values_in_two_spellings_are_one_cell(sweep_of):

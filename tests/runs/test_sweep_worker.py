@@ -5,18 +5,20 @@ import errno
 import json
 import os
 import signal
+import sys
 
 import pytest
 from blocked_modules import lacks
 from short_runs import Stopping, quiet
 
-from refrain.errors import DataError, UnwritableError, UserError
+from refrain.errors import DataError, MachineError, UnwritableError, UserError
 from refrain.recipes import RECIPES
 from refrain.runs.sweeps import cell_run
 from refrain.runs.sweeps.cell_run import Options, Pruned
 from refrain.runs.sweeps.folder import SweepFolder
 from refrain.runs.sweeps.plan import Sweep
 from refrain.runs.sweeps.worker import MOST_DOUBTFUL, work, work_on
+from refrain.storage.checkpoint_manifest import UnreadableError
 from refrain.storage.run_folder import RunFolder
 from refrain.training import Interrupted
 
@@ -28,8 +30,9 @@ training.batch_size = 4
 training.window_steps = 20
 training.sample_tokens = 0
 training.validation = "exact"
-training.device = "cpu"
+training.device = "{device}"
 training.checkpoint_minutes = 100
+{more}
 
 [sweep.space]
 model.hidden_sizes = {widths}
@@ -39,6 +42,8 @@ BROKEN = (
     UnwritableError("cells: cannot be written (No space left on device)"),
     OSError(errno.EIO, "Input/output error"),
     DataError("words: no such file"),
+    MachineError("device: no CUDA device 'cuda' is available"),
+    UnreadableError("model.safetensors: cannot be read (Input/output error)"),
 )
 BROKEN_TEXT = f"RuntimeError: {BROKEN[0]}"
 
@@ -47,8 +52,9 @@ BROKEN_TEXT = f"RuntimeError: {BROKEN[0]}"
 def opened(tiny_corpus, write, tmp_path):
     """A sweep that is opened and not trained, with a number of cells."""
 
-    def make(cells):
-        file = write("small.toml", TEXT.format(corpus=tiny_corpus, widths=[[4 + more] for more in range(cells)]))
+    def make(cells, more="", device="cpu"):
+        widths = [[4 + each] for each in range(cells)]
+        file = write("small.toml", TEXT.format(corpus=tiny_corpus, widths=widths, more=more, device=device))
         folder = SweepFolder(tmp_path / "out", Sweep(file, RECIPES))
         folder.open()
         return folder
@@ -91,12 +97,41 @@ def test_a_worker_on_a_broken_machine_stops_and_leaves_its_cells(opened, trained
     trained.failing = dict.fromkeys(range(1, 7), error)
     with pytest.raises(UserError, match="so this worker stops, and cells 1, 2, 3 are left to others; repair") as found:
         work(folder, options())
-    assert str(error) in str(found.value) and found.value.exit_status == (3 if isinstance(error, DataError) else 4)
+    assert str(error) in str(found.value) and found.value.exit_status == getattr(error, "exit_status", 4)
     assert trained == [1, 2, 3] and states(folder) == [None] * 6
     assert ("Traceback" in capsys.readouterr().err) == isinstance(error, RuntimeError)
     # a sound machine trains all of them
     trained.failing = {}
     assert work(folder, options()) == 6 and states(folder) == ["done"] * 6
+
+
+@pytest.mark.parametrize(
+    ("more", "cause"),
+    [
+        ('training.precision = "bf16"', "'bf16' needs a device that computes in it"),
+        ("training.threads = 10_000_000", "training.threads: 10,000,000 are too many"),
+        ("training.tensorboard = true", "training.tensorboard needs TensorBoard"),
+        ('training.backend = "native"', "REFRAIN_NATIVE=bogus: no set of instructions has this name"),
+        ("", "device: no CUDA device 'cuda' is available"),
+        ("data.workers = 2", "the environment variable RANK must be a whole number"),
+    ],
+)
+def test_what_the_machine_lacks_uses_up_no_cell(opened, monkeypatch, more, cause):
+    if not more:
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    if "bf16" in more:
+        monkeypatch.setattr("refrain.assembly.precision.has_fast_bf16", lambda device: False)
+    if "tensorboard" in more:
+        monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    if "native" in more:
+        monkeypatch.setenv("REFRAIN_NATIVE", "bogus")
+    if "workers" in more:
+        monkeypatch.setenv("RANK", "first")
+    folder = opened(3, more, "cpu" if more else "cuda")
+    with pytest.raises(UserError, match="so this worker stops, and cells 1, 2, 3 are left to others") as found:
+        work(folder, options())
+    assert cause in str(found.value) and states(folder) == [None] * 3
+    assert not list((folder.path / "results").iterdir())
 
 
 def test_an_error_is_of_the_cell_where_another_cell_goes_well(opened, trained):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from torch import nn
 
 from refrain.config import SGD, TaggerTraining, Training
-from refrain.errors import UserError
+from refrain.errors import MachineError, UserError
 from refrain.nn import Embedding, WeightDropout
 from refrain.nn.kernels.allocator import keep_freed_memory
 from refrain.nn.kernels.backend import Backend, Part, parts_with_backend, use_native_transforms
@@ -156,7 +156,7 @@ def kernels_used(chosen: Mapping[str, str]) -> str:
 
 def _check_native(device: str) -> None:
     if device == "cuda" and not has_triton():
-        raise UserError(
+        raise MachineError(
             "training.backend: 'native' on a GPU needs Triton; pip install triton, or use 'torch' or 'auto'"
         )
     if device not in ("cpu", "cuda"):

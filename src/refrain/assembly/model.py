@@ -20,7 +20,7 @@ from refrain.config import (
 from refrain.config import BlockLowRankEmbedding as BlockLowRankLayout
 from refrain.data import Vocabulary
 from refrain.data.units.protocol import CountsTokens
-from refrain.errors import UserError
+from refrain.errors import MachineError, UserError
 from refrain.models import LanguageModel
 from refrain.nn import (
     AdaptiveHead,
@@ -212,7 +212,8 @@ def build_device(name: str) -> torch.device:
     Disables TF32 and reductions in bfloat16 for CUDA devices.
 
     Raises:
-        UserError: when CUDA is requested and not available, or the device is neither a CPU nor a CUDA device.
+        MachineError: when CUDA is requested and not available.
+        UserError: when the device is neither a CPU nor a CUDA device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -223,7 +224,7 @@ def build_device(name: str) -> torch.device:
     if device is None or device.type not in ("cpu", "cuda"):
         raise UserError(f"device: {name!r} is unknown; use 'cpu', 'cuda' or 'auto'")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"device: no CUDA device {name!r} is available; use 'cpu' or 'auto'")
+        raise MachineError(f"device: no CUDA device {name!r} is available; use 'cpu' or 'auto'")
     if device.type == "cuda":
         # otherwise cuDNN would round float32 inputs of an LSTM to TF32, and matmuls would accumulate bf16 sums in bf16
         torch.backends.cudnn.allow_tf32 = False

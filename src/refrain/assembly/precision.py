@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from refrain.config import TaggerTraining, Training
-from refrain.errors import UserError
+from refrain.errors import MachineError
 from refrain.nn.kernels.backend import has_fast_bf16
 from refrain.nn.kernels.cache import kernel_folder, put_record, read_own
 from refrain.nn.kernels.levels import processor
@@ -37,12 +37,12 @@ def uses_bf16(settings: Training | TaggerTraining, device: str) -> bool:
         device: the type of the device.
 
     Raises:
-        UserError: when bf16 is asked for and the device does not compute in it.
+        MachineError: when bf16 is asked for and the device does not compute in it.
     """
     able = has_fast_bf16(device)
     if settings.precision == "bf16" and not able:
         name = {"cpu": "this CPU", "cuda": "this GPU"}.get(device, f"the device {device}")
-        raise UserError(
+        raise MachineError(
             f"training.precision: 'bf16' needs a device that computes in it; {name} does not; use 'float32'"
         )
     if settings.precision != "auto" or not able:

@@ -71,10 +71,10 @@ def check(
     if json:
         print_json({"ok": True, **found})
         return
-    _print(found, experiment.training.epochs)
+    _print(found, experiment.training.epochs, experiment.training.max_minutes)
 
 
-def _print(found: dict[str, Any], epochs: int) -> None:
+def _print(found: dict[str, Any], epochs: int, max_minutes: float | None) -> None:
     from refrain.assembly.backend import describe_backends
     from refrain.progress import duration
     from refrain.runs.outline import start_text
@@ -97,5 +97,7 @@ def _print(found: dict[str, Any], epochs: int) -> None:
     print(f"threads      {found['threads']}")
     if found["peak_memory_bytes"] is not None:
         print(f"memory       {found['peak_memory_bytes'] / 1e6:,.0f} MB at its peak")
-    print(f"time         {duration(found['seconds'])} of training expected (without validation)")
+    limited = max_minutes is not None and found["seconds"] >= round(60 * max_minutes, 1)
+    what = "at most, by training.max_minutes" if limited else "of training expected (without validation)"
+    print(f"time         {duration(found['seconds'])} {what}")
     print("ok")

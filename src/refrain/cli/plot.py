@@ -58,16 +58,21 @@ def plot(
     from refrain.pictures.curves import curves_picture
     from refrain.progress import reporter
     from refrain.runs.reports.drawing import drawing_of
+    from refrain.runs.reports.folder import read_runs
     from refrain.storage.output_files import write_files
 
+    notes: list[str] = []
     with reporter().step("drawing the curves"):
-        charts, drawn, left_out = drawing_of(paths, curves, by, references)
+        found = read_runs(runs, notes.append)
+        charts, drawn, left_out = drawing_of(found, curves, by, references)
         ending: Literal["png", "svg", "pdf"] = (
             "svg" if out.suffix == ".svg" else "pdf" if out.suffix == ".pdf" else "png"
         )
         picture = curves_picture(charts, file_format=ending)
     write_files([(out, picture)], force=force)
     log_written(out)
+    for line in notes:
+        log(line)
     # runs for one reason are one line
     for reason in dict.fromkeys(each.reason for each in left_out):
         names = [str(each.path) for each in left_out if each.reason == reason]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from refrain.config import AnyExperiment
@@ -21,7 +21,7 @@ def recipe_text(
         as_typed: whether the recipe, if it is no file, and the words give these settings.
     """
     from refrain.config.loader import recipe_below
-    from refrain.config.schema import as_set, as_toml, flatten
+    from refrain.config.schema import as_set, as_toml, flatten, takes_text
     from refrain.config.toml_file import value_of
     from refrain.config.toml_text import quoted, toml_beside, toml_lines
     from refrain.recipes import RECIPES
@@ -32,8 +32,11 @@ def recipe_text(
         below = recipe_below(recipe or experiment.name, RECIPES)
         base = root() if below is None else RECIPES[below]()
         return toml_beside(experiment, below, base) if type(base) is root else toml_beside(experiment, None, root())
-    given = ((name.strip(), value_of(text.strip())) for name, _, text in (word.partition("=") for word in words))
-    settings = {as_toml(as_set(name, root), root): value for name, value in flatten(dict(given), root=root)}
+    given = dict[str, Any]()
+    for word in words:
+        name, _, text = (part.strip() for part in word.partition("="))
+        given[name] = value_of(text, as_text=takes_text(as_set(name, root), root))
+    settings = {as_toml(as_set(name, root), root): value for name, value in flatten(given, root=root)}
     settings |= {"data.corpus": corpus} if corpus else {}
     return toml_lines(settings, [f"extends = {quoted(recipe)}"])
 

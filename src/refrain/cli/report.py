@@ -28,7 +28,7 @@ def report(*runs: Annotated[Path, NAMED], out: Path, force: ForceOption = False,
     from refrain.storage.output_checks import check_outputs, run_files
     from refrain.storage.run_layout import REPORT
 
-    from .output import log_written, print_json, print_line
+    from .output import log, log_written, print_json, print_line
 
     if not runs:
         raise UserError(
@@ -42,14 +42,19 @@ def report(*runs: Annotated[Path, NAMED], out: Path, force: ForceOption = False,
     check_outputs([("--out", out)], read, force=force)
 
     from refrain.progress import reporter
+    from refrain.runs.reports.folder import read_runs
     from refrain.runs.reports.writing import report_of
     from refrain.storage.output_files import write_files
 
+    notes: list[str] = []
     with reporter().step(f"reading {len(paths):,} run{'s' * (len(paths) > 1)}"):
-        page = report_of(paths)
+        found = read_runs(runs, notes.append)
+        page = report_of(found)
     write_files([(out, page)], force=force)
     log_written(out)
+    for line in notes:
+        log(line)
     if json:
-        print_json({"out": str(out), "runs": [str(path) for path in paths], "bytes": len(page.encode())})
+        print_json({"out": str(out), "runs": [str(run.path) for run in found], "bytes": len(page.encode())})
     else:
-        print_line(f"{len(paths):,} run{'s' * (len(paths) > 1)}, {len(page.encode()) / 1000:,.0f} kB")
+        print_line(f"{len(found):,} run{'s' * (len(found) > 1)}, {len(page.encode()) / 1000:,.0f} kB")

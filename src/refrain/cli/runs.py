@@ -85,8 +85,11 @@ def _epochs(entry: "RunEntry") -> str:
     """The epochs that have begun, of how many; - for a run that was not trained, as one that is compressed."""
     if entry.state == "finished" and not entry.epochs:
         return "-"
-    early = f" ({'--finish' if entry.ended_by == 'finish' else entry.ended_by})" if entry.ended_by else ""
-    return f"{entry.epochs}/{_part(entry.settings, 'training').get('epochs', '?')}{early}"
+    training = _part(entry.settings, "training")
+    rules = [name for name in ("stop_window", "stop_accuracy") if training.get(name) is not None]
+    words = {"finish": "--finish", "rule": " or ".join(rules) or "a rule"}
+    early = f" ({words.get(entry.ended_by, entry.ended_by)})" if entry.ended_by else ""
+    return f"{entry.epochs}/{training.get('epochs', '?')}{early}"
 
 
 def _part(settings: dict[str, Any], name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .options import DataOption, Flag, ForceOption, JsonOption
 from .output import log
+from .recipe_text import log_missing_start
 
 if TYPE_CHECKING:
     from refrain.runs.sweeps.folder import SweepFolder
@@ -88,7 +89,9 @@ def sweep(
     else:
         if index is not None:
             # out of range, before anything is imported
-            folder.cell(index)
+            folder.check_index(index)
+        if not quiet and not worker:
+            log_missing_start(str(file), "refrain sweep has no --from, and starts its cells from random weights")
         _train(folder, workers, index, TAKEOVER_SECONDS if takeover is None else takeover, quiet=quiet, brief=worker)
         if index is not None and json:
             print_cell(folder, index)
@@ -132,7 +135,7 @@ def open_sweep(file: Path, data: str | None, out: Path | None, *, create: bool) 
         if plan.space.method == "optuna":
             from refrain.runs.sweeps.optuna_search import check_optuna
 
-            check_optuna()
+            check_optuna(plan.space.sampler)
         for experiment in {one.data.corpus: one for one in plan.experiments()}.values():
             check_training(experiment)
     folder.open(create=create)

@@ -106,7 +106,9 @@ def _hint_at_unused(command: str, unused: Sequence[str]) -> str:
         if files:
             return f"it reads one file; join several with: cat FILE ... | refrain {command} RUN; "
         return f"give the text in a file or on standard input, as in: echo TEXT | refrain {command} RUN; "
-    if files:
+    if files and command == "sweep":
+        return "it takes one file; start a sweep for each of them; "
+    if files and command.startswith("data "):
         return "it takes one path; give a folder, or a pattern in quotes so that the shell leaves it as it is; "
     return ""
 

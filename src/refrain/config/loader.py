@@ -6,7 +6,6 @@ from shlex import quote
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from refrain.errors import UserError, nearest, shortened, shown
 
@@ -14,7 +13,8 @@ from .experiment import MADE_BY, Data, Experiment
 from .following import following, value_text
 from .iss_json import iss_settings, read_iss_json
 from .layers import changed_values, overlaid
-from .mistakes import Setting, describe, first_of, unknown
+from .mistakes import Setting, describe, first_of, of_the_user, unknown
+from .numbers import with_plain_numbers
 from .schema import LONGEST_NAME, as_set, flatten, setting_names, settings_of, takes_text
 from .shape import keeps_vocabulary, shape_of
 from .sparsity import Sparsity
@@ -94,6 +94,7 @@ def resolve(
         name = f"recipe {source}" if source in recipes else "recipe"
     root = type(base)
     given, problems = _from_words(words, root, origins.settings)
+    settings, given = with_plain_numbers(settings, root), with_plain_numbers(given, root)
     shape = dict[str, Setting]()
     if start is not None:
         shape = _shape(start, base)
@@ -162,23 +163,11 @@ def _validated(
     try:
         experiment = root.model_validate(merged)
     except ValidationError as error:
-        found = _users_mistakes(error.errors(include_url=False))
+        found = of_the_user(error.errors(include_url=False))
         problems += first_of(found, lambda details: describe(details, settings, root, name))
     if problems:
         raise UserError(*(shortened(line, LONGEST_LINE) for line in dict.fromkeys(problems)))
     return experiment
-
-
-def _users_mistakes(found: list[ErrorDetails]) -> list[ErrorDetails]:
-    """The mistakes that are the user's, of those that a validator finds."""
-    misnamed = [each["loc"][:-1] for each in found if each["loc"][-1:] == ("kind",)]
-    return [
-        each
-        for each in found
-        # a list of wrong items is empty to the validator; what an unknown variant lacks is not known
-        if not (each["type"] == "too_short" and each["input"])
-        and not (each["type"] == "missing" and each["loc"][:-1] in misnamed)
-    ]
 
 
 def _from_words(
@@ -283,7 +272,10 @@ def _source(
     settings: dict[str, Setting]
     if parent is None:
         # a file without a parent declares itself whether it is of a tagger
-        base = TaggerExperiment() if tree.get("task") == "tagger" else Experiment()
+        if (task := tree.get("task", "tagger")) != "tagger":
+            place = f"{source}:{line_of('task', lines_of(text))}: task"
+            raise UserError(f"{place}: must be 'tagger', or left out for a language model (got {shown(task)})")
+        base = TaggerExperiment() if "task" in tree else Experiment()
         settings = {}
     elif isinstance(parent, str):
         if parent.endswith(".toml"):

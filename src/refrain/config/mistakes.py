@@ -121,6 +121,22 @@ def first_of(mistakes: Sequence[Mistake], line_of: Callable[[Mistake], str]) -> 
     return [*lines, *([f"and {more:,} more mistakes like these"] if more else [])]
 
 
+def of_the_user(found: list[ErrorDetails]) -> list[ErrorDetails]:
+    """The mistakes that are the user's, of those that a validator finds.
+
+    Args:
+        found: the errors of the validator.
+    """
+    misnamed = [each["loc"][:-1] for each in found if each["loc"][-1:] == ("kind",)]
+    return [
+        each
+        for each in found
+        # a list of wrong items is empty to the validator; what an unknown variant lacks is not known
+        if not (each["type"] == "too_short" and each["input"])
+        and not (each["type"] == "missing" and each["loc"][:-1] in misnamed)
+    ]
+
+
 def describe(
     details: ErrorDetails, settings: Mapping[str, Setting], root: type[BaseModel], base: str = "recipe"
 ) -> str:

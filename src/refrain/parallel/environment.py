@@ -2,18 +2,18 @@
 
 import os
 
-from refrain.errors import UserError, shown
+from refrain.errors import MachineError, shown
 
 
 def are_started() -> bool:
     """Whether this process is one of several ranks.
 
     Raises:
-        UserError: when a variable is no number.
+        MachineError: when a variable is no number.
     """
     for name in ("RANK", "WORLD_SIZE"):
         if not os.environ.get(name, "0").isdecimal():
-            raise UserError(
+            raise MachineError(
                 f"the environment variable {name} must be a whole number (got {shown(os.environ[name])}); start with "
                 "torchrun, or remove it"
             )

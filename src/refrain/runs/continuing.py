@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from refrain.assembly.task import build_schedule
 from refrain.config import AnyExperiment, Experiment
+from refrain.config.following import value_text
 from refrain.config.schema import differences, settings_of
 from refrain.data.text.files import place_of
 from refrain.errors import CheckpointError, DataError
@@ -52,7 +53,10 @@ def changed_words(own: AnyExperiment, given: AnyExperiment) -> list[str]:
         own: the settings of the run.
         given: the settings with which it is resumed.
     """
-    return [f"{name} is {new!r} from here on (was {old!r})" for name, old, new in differences(own, given)]
+    return [
+        f"{name} is {value_text(new)} from here on (was {value_text(old)})"
+        for name, old, new in differences(own, given)
+    ]
 
 
 def notes_on(

@@ -54,7 +54,7 @@ class RunEntry(NamedTuple):
         task: `language-model` or `tagger`; empty where it cannot be read.
         compressed: of a compressed run the path of the run that it was made of, as `compressed_from`, and the dtype of
             its `weights`; empty for others.
-        ended_by: `max_minutes` or `finish`, by which it has ended before its last epoch; empty for others.
+        ended_by: `max_minutes`, `finish` or `rule`, by which it has ended before its last epoch; empty for others.
     """
 
     path: Path
@@ -137,7 +137,7 @@ def entry_of(run: Path) -> RunEntry:
         changed=changed,
         task=str(config.get("task", "")) if config else "",
         compressed=_compressed(summary),
-        ended_by="" if summary.get("stopped") else _ended_by(summary.get("plans")),
+        ended_by="rule" if summary.get("stopped") is True else _ended_by(summary.get("plans")),
     )
 
 

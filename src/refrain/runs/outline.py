@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from refrain.config.following import value_text
 from refrain.progress import duration
 from refrain.storage.machine import peak_memory_bytes
 from refrain.storage.run_folder import RunFolder
@@ -151,7 +152,8 @@ def changed_lines(manifest: dict[str, Any]) -> list[str]:
     lines = []
     for entry in manifest.get("resumed", []):
         settings = ", ".join(
-            f"{name}={each['after']} (was {each['before']})" for name, each in entry["settings"].items()
+            f"{name}={value_text(each['after'])} (was {value_text(each['before'])})"
+            for name, each in entry["settings"].items()
         )
         window = f" and window {entry['window']} of the next" if entry["window"] else ""
         given = f" with {settings}" if settings else ""

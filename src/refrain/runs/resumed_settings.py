@@ -6,6 +6,7 @@ from shlex import quote
 from typing import Any
 
 from refrain.config import AnyExperiment
+from refrain.config.following import value_text
 from refrain.config.loader import amended
 from refrain.config.resumable import MAY_CHANGE, refused
 from refrain.config.schema import settings_of
@@ -36,7 +37,7 @@ def check_settings(own: AnyExperiment, given: AnyExperiment | None, path: Path) 
         raise CheckpointError(
             f"{path}: is the run of {trained}, but the recipe is for {other}; resume without a recipe"
         )
-    found = [f"{name}: {old!r} in the run, {new!r} now" for name, old, new in refused(own, given)]
+    found = [f"{name}: {value_text(old)} in the run, {value_text(new)} now" for name, old, new in refused(own, given)]
     if found:
         raise _other_settings(own, f"the run has other settings ({'; '.join(found)})", path)
     return given

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from refrain.config import AnyExperiment
-from refrain.errors import UserError, quantity
+from refrain.errors import MachineError, quantity
 from refrain.storage.machine import idle_cores, quota_cores, usable_cores
 
 CHOSEN = "OMP_NUM_THREADS"
@@ -60,7 +60,7 @@ def _requested(threads: int, log: Callable[[str], None]) -> int:
     """The setting `training.threads`, unless it is far from what this machine has."""
     cores = usable_cores()
     if threads > MOST_PER_CORE * cores:
-        raise UserError(
+        raise MachineError(
             f"training.threads: {threads:,} are too many for {quantity(cores, 'core')}; "
             f"use at most {MOST_PER_CORE * cores}"
         )

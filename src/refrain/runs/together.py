@@ -12,7 +12,7 @@ from refrain._version import __version__
 from refrain.assembly.model import build_device
 from refrain.config import AnyExperiment
 from refrain.config.toml_text import toml_of
-from refrain.errors import CheckpointError, DataError, UserError
+from refrain.errors import CheckpointError, DataError, MachineError, UserError
 from refrain.nn.dropout import DropoutOfColumns
 from refrain.parallel import Ranks
 from refrain.storage.checkpoint import Checkpoint
@@ -67,7 +67,7 @@ def check_gpus(ranks: Ranks, experiment: AnyExperiment) -> None:
     """Check that each rank that trains on a GPU has one of its own, which NCCL needs.
 
     Raises:
-        UserError: when ranks share a GPU.
+        MachineError: when ranks share a GPU.
     """
     if ranks.size == 1:
         return
@@ -80,7 +80,7 @@ def check_gpus(ranks: Ranks, experiment: AnyExperiment) -> None:
     for host in dict.fromkeys(host for host, _ in every):
         gpus = [own for other, own in every if other == host and own is not None]
         if (count := len(set(gpus))) < len(gpus):
-            raise UserError(
+            raise MachineError(
                 f"{host} has fewer GPUs than the {len(gpus)} ranks on it, each of which needs one of its own; start "
                 f"{count} there (--processes {count}, or torchrun --nproc-per-node={count}), or train on the "
                 "processors with training.device=cpu"

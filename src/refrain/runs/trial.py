@@ -51,8 +51,8 @@ def trial(
     Returns:
         `start`, the record of `load_start` or None, `parameters`, `widths`, `plans` of sparse layers as text, `bands`
         of a sparse embedding, `windows` per epoch, `backend` of each part and the `kernels` that are used, both in
-        words, `threads`, `seconds` that training is expected to take, and `peak_memory_bytes`, which is None on systems
-        that do not count it.
+        words, `threads`, `seconds` that training is expected to take, at most the limit `training.max_minutes`, and
+        `peak_memory_bytes`, which is None on systems that do not count it.
 
     Raises:
         DataError: when the corpus is missing or damaged.
@@ -92,6 +92,8 @@ def _trial(
         times = _window_times(task, device)
     except (NonFiniteError, FloatingPointError) as error:
         raise UserError(f"{error}; choose a lower training.learning_rate or training.max_norm") from None
+    limit = experiment.training.max_minutes
+    seconds = statistics.median(times[1:] or times) * windows * task.epochs
     return {
         "start": start,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -102,7 +104,7 @@ def _trial(
         "backend": backends,
         "kernels": kernels_used(backends),
         "threads": torch.get_num_threads(),
-        "seconds": round(statistics.median(times[1:] or times) * windows * task.epochs, 1),
+        "seconds": round(seconds if limit is None else min(seconds, 60 * limit), 1),
         "peak_memory_bytes": peak_memory_bytes(),
     }
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from refrain.errors import DataError, UserError
+from refrain.errors import DataError, MachineError
 
 from .checkpoint import atomic_folder, discard
 
@@ -20,7 +20,7 @@ _OF_WRITING = (*_FULL, errno.EROFS, errno.EFBIG)
 LEFT_SECONDS = 7 * 24 * 3600
 
 
-class CacheError(UserError):
+class CacheError(MachineError):
     """The cache cannot be written."""
 
     exit_status = 4
@@ -30,7 +30,7 @@ def cache_folder() -> Path:
     """Return the folder of encoded corpora and compiled kernels: $REFRAIN_CACHE, or `refrain` in the user's cache.
 
     Raises:
-        UserError: when the user has no home and names no folder.
+        MachineError: when the user has no home and names no folder.
     """
     if chosen := os.environ.get("REFRAIN_CACHE"):
         return Path(chosen)
@@ -39,7 +39,7 @@ def cache_folder() -> Path:
     try:
         return Path.home() / ".cache" / "refrain"
     except RuntimeError:
-        raise UserError(
+        raise MachineError(
             "this user has no home folder for the cache; name a folder in the environment variable REFRAIN_CACHE"
         ) from None
 

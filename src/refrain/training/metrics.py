@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from refrain.errors import UserError
+from refrain.errors import MachineError
 from refrain.models.perplexity import perplexity
 from refrain.storage.run_folder import RunFolder
 
@@ -138,12 +138,12 @@ def tensorboard_writer(folder: Path, first_step: int) -> Any:
     """Return a writer of TensorBoard events, which hides events of an earlier process from `first_step` on.
 
     Raises:
-        UserError: when TensorBoard is not installed.
+        MachineError: when TensorBoard is not installed.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise UserError(
+        raise MachineError(
             "training.tensorboard needs TensorBoard: pip install 'refrain-lm[tensorboard]', or leave the setting out"
         ) from None
     return SummaryWriter(folder, purge_step=first_step)

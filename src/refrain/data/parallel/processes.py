@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any
 
-from refrain.errors import BinaryFileError, CheckpointError, DataError, InvalidUTF8Error, UserError
+from refrain.errors import BinaryFileError, CheckpointError, DataError, InvalidUTF8Error, MachineError, UserError
 from refrain.storage.folders import CacheError
 
 from ..text.files import Piece, Spans, size_of
@@ -30,7 +30,7 @@ MOST_WORKERS = 8
 _WORKER = "refrain.data.parallel.worker"
 _ERRORS: dict[str, type[UserError]] = {
     error.__name__: error
-    for error in (UserError, DataError, InvalidUTF8Error, BinaryFileError, CheckpointError, CacheError)
+    for error in (UserError, DataError, InvalidUTF8Error, BinaryFileError, CheckpointError, MachineError, CacheError)
 }
 # libraries of the processes must not start threads of their own
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -89,8 +89,8 @@ def do_job(
         What each process knows of all its pieces, in the order of the processes.
 
     Raises:
-        UserError: when a process cannot be started or has ended, or the error that a process reports; of several, that
-            of the first group.
+        MachineError: when a process cannot be started or has ended.
+        UserError: the error that a process reports; of several, that of the first group.
     """
     every = iter(enumerate(groups))
     allowed = workers or min(usable_processors(), MOST_WORKERS)
@@ -121,7 +121,7 @@ def _started(count: int, name: str, settings: Mapping[str, Any]) -> Iterator[lis
                     env={**os.environ, **_ENVIRONMENT},
                 )
             except OSError as error:
-                raise UserError(
+                raise MachineError(
                     f"data.workers: a process that reads the text cannot be started ({error.strerror}); "
                     "read it without with data.workers=1"
                 ) from None
@@ -231,7 +231,7 @@ def _result(answer: Answer) -> Any:
     if "raised" in answer:
         raise answer["raised"]
     if "ended" in answer:
-        raise UserError(
+        raise MachineError(
             f"a process that reads the text ended {answer['ended']}; free some memory, or read the text with fewer "
             "processes, as with data.workers=1"
         )

@@ -11,7 +11,7 @@ import platform
 from pathlib import Path
 from typing import NamedTuple
 
-from refrain.errors import UserError
+from refrain.errors import MachineError
 
 SWITCH = "REFRAIN_NATIVE"
 OFF = "off"
@@ -115,7 +115,7 @@ def requested() -> Level | None:
     """The level that the environment variable names; None where it is not set or switches kernels off.
 
     Raises:
-        UserError: when this processor does not have the level, or no level has this name.
+        MachineError: when this processor does not have the level, or no level has this name.
     """
     name = os.environ.get(SWITCH, "")
     if name in ("", OFF):
@@ -125,5 +125,5 @@ def requested() -> Level | None:
     if found is None:
         known = any(level.name == name for level in LEVELS)
         cause = "this processor does not have these instructions" if known else "no set of instructions has this name"
-        raise UserError(f"{SWITCH}={name}: {cause}; use {', '.join([*(level.name for level in levels), OFF])}")
+        raise MachineError(f"{SWITCH}={name}: {cause}; use {', '.join([*(level.name for level in levels), OFF])}")
     return found

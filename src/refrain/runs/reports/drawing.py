@@ -47,42 +47,41 @@ class Drawing(NamedTuple):
 
 
 def drawing_of(
-    paths: Sequence[Path], choice: str = "all", by: Across = "epoch", references: Sequence[tuple[str, float]] = ()
+    runs: Sequence[RunData], choice: str = "all", by: Across = "epoch", references: Sequence[tuple[str, float]] = ()
 ) -> Drawing:
     """The charts of runs. Of those that have such curves, the first `MOST_RUNS` are drawn.
 
     Args:
-        paths: the run folders.
+        runs: the runs.
         choice: `all`, or a key of `CHOICES`.
         by: what the horizontal axis counts; `epoch` becomes `step` for all runs if one of them does not record the
             length of its epochs.
         references: the names and values of horizontal lines in the first chart.
 
     Raises:
-        CheckpointError: when one is no run, or is damaged, or when none of them has these curves, or one that is
-            drawn by minutes has a line without a time.
+        CheckpointError: when none of them has these curves, or one that is drawn by minutes has a line without a
+            time.
         UserError: when a line is to be drawn where the quantity has no values.
     """
-    found: list[tuple[Path, RunData, Curves]] = []
+    found: list[tuple[RunData, Curves]] = []
     left_out: list[LeftOut] = []
-    for path in paths:
-        run = read_run(path)
+    for run in runs:
         own = _chosen(curves_of(run, MOST_LINES), choice)
         if own.columns and len(found) < MOST_RUNS:
-            found.append((path, run, own))
+            found.append((run, own))
         elif not own.columns:
-            left_out.append(LeftOut(path, _reason(run, choice)))
+            left_out.append(LeftOut(run.path, _reason(run, choice)))
         else:
-            left_out.append(LeftOut(path, f"a picture has {MOST_RUNS} runs at most; name fewer runs"))
+            left_out.append(LeftOut(run.path, f"a picture has {MOST_RUNS} runs at most; name fewer runs"))
     if not found:
         raise CheckpointError(f"{left_out[0].path}: {left_out[0].reason}")
-    drawn = [path for path, _, _ in found]
-    if len(paths) == 1:
-        ((path, run, own),) = found
-        charts = charts_of_one(_along(own, by, path), None, levels_of(run))
+    drawn = [run.path for run, _ in found]
+    if len(runs) == 1:
+        ((run, own),) = found
+        charts = charts_of_one(_along(own, by, run.path), None, levels_of(run))
     else:
         named = zip(names_of(drawn), found, strict=True)
-        charts = charts_of_several([(name, _along(own, by, path), None) for name, (path, _, own) in named])
+        charts = charts_of_several([(name, _along(own, by, run.path), None) for name, (run, own) in named])
     first, *others = charts
     for name, value in references:
         if first.logarithmic and value <= 0:
@@ -149,9 +148,10 @@ def curves(runs: str | Path | Iterable[str | Path]) -> RunCurves:
     """
     given = [Path(runs)] if isinstance(runs, str | Path) else [Path(each) for each in runs]
     paths = runs_at(given)
+    every = [read_run(path) for path in paths]
     columns = {}
-    for name, path in zip(names_of(paths), paths, strict=True):
-        found = curves_of(read_run(path), MOST_LINES)
+    for name, run in zip(names_of(paths), every, strict=True):
+        found = curves_of(run, MOST_LINES)
         places: dict[str, list[float | None]] = {found.across: [*found.x]}
         columns[name] = places | {heading(quantity): [*values] for quantity, values in found.columns.items()}
-    return RunCurves(drawing_of(paths).charts, columns)
+    return RunCurves(drawing_of(every).charts, columns)

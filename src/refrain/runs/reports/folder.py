@@ -2,16 +2,18 @@
 
 import contextlib
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from refrain.config import AnyExperiment, Experiment
+from refrain.errors import CheckpointError
 from refrain.storage.plain_json import loads
 from refrain.storage.regular_files import read_regular
 from refrain.storage.run_folder import TEXT_LIMIT
 
 from ..figure_names import with_infinity
-from ..groups import Compared, compared_run
+from ..groups import Compared, compared_run, runs_at
 from ..listing import METRICS_LIMIT
 
 # bytes of a sample, and the number of samples, that are shown; the files have all
@@ -84,6 +86,29 @@ def read_run(path: Path) -> RunData:
         _samples(path / "samples"),
         _text(path / "recipe.toml", RECIPE_BYTES),
     )
+
+
+def read_runs(paths: Sequence[Path], log: Callable[[str], None]) -> list[RunData]:
+    """Read the runs that paths name. One below a folder that cannot be read is left out, with a line of text.
+
+    Args:
+        paths: run folders, and folders with runs below them.
+        log: called with a line about each run that is left out.
+
+    Raises:
+        CheckpointError: when there are no runs at a path, one that is named itself cannot be read, or none is left.
+    """
+    found = []
+    for path in runs_at(paths):
+        try:
+            found.append(read_run(path))
+        except CheckpointError as error:
+            if path in paths:
+                raise
+            log(f"note: left out: {error}")
+    if not found:
+        raise CheckpointError(f"{paths[0]}: no run here can be read; see what they are with: refrain runs")
+    return found
 
 
 def number(value: Any) -> float | None:

@@ -59,7 +59,10 @@ def report_of_one(path: Path, model: nn.Module | None = None) -> str:
     Raises:
         CheckpointError: when there is no run, or its settings or checkpoints are damaged.
     """
-    run = read_run(path)
+    return _page_of_one(read_run(path), model)
+
+
+def _page_of_one(run: RunData, model: nn.Module | None) -> str:
     curves = curves_of(run)
     sections = [
         Section("Figures", [*notes(run), *figure_blocks(run)]),
@@ -115,17 +118,13 @@ def _thinned(curves: Sequence[Curves]) -> list[Block]:
     return [Paragraph(f"Of the lines of training in metrics.jsonl, at least one in {every} is drawn.")]
 
 
-def report_of_several(paths: Sequence[Path]) -> str:
+def report_of_several(runs: Sequence[RunData]) -> str:
     """The report of several runs, as HTML: their differences, their curves over one another, and each by itself.
 
     Args:
-        paths: the run folders.
-
-    Raises:
-        CheckpointError: when one is no run, or its settings or checkpoints are damaged.
+        runs: the runs.
     """
-    runs = [read_run(path) for path in paths]
-    names = names_of(paths)
+    names = names_of([run.path for run in runs])
     most = max(50, MOST_LINES // len(runs))
     curves = [curves_of(run, most) for run in runs]
     drawn = [
@@ -209,26 +208,25 @@ def difference_blocks(runs: Sequence[RunData]) -> list[Block]:
     return [Table(turned[0], turned[-3:] + turned[-4:-3] + turned[1:-4]), *notices]
 
 
-def report_of(paths: Sequence[Path]) -> str:
+def report_of(runs: Sequence[RunData]) -> str:
     """The report of one run or of several, as HTML.
 
     Args:
-        paths: the run folders.
+        runs: the runs.
 
     Raises:
-        CheckpointError: when one is no run, or is damaged.
+        CheckpointError: when the model of a single run with sparsity is damaged.
     """
-    if len(paths) != 1:
-        return report_of_several(paths)
-    return report_of_one(paths[0], _model(paths[0]))
+    if len(runs) != 1:
+        return report_of_several(runs)
+    return _page_of_one(runs[0], _model(runs[0]))
 
 
-def _model(path: Path) -> nn.Module | None:
+def _model(run: RunData) -> nn.Module | None:
     """The model of a run with sparsity; None for other runs, and for those that have no model to load."""
-    run = read_run(path)
     if not is_sparse(run) or "network" in run.summary or not run.figure("valid"):
         return None
     from ..loading import load_language_model
 
-    model: nn.Module = load_language_model(path).model
+    model: nn.Module = load_language_model(run.path).model
     return model

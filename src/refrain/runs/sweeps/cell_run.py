@@ -9,8 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
-from refrain.errors import CheckpointError, DataError, UnwritableError, UserError
+from refrain.errors import CheckpointError, DataError, MachineError, UnwritableError, UserError
 from refrain.progress import Reporter
+from refrain.storage.checkpoint_manifest import UnreadableError
 from refrain.storage.locks import InUseError
 from refrain.storage.run_layout import step_of, steps_in
 from refrain.training import Position
@@ -28,6 +29,7 @@ FATAL_CLAIMS = 3
 """A cell fails when as many workers in a row were killed in it without having saved a checkpoint."""
 IN_USE_SECONDS = 5.0
 """The time after which a worker looks again whether the run of its cell is still locked."""
+_MAYBE_OF_MACHINE = (MachineError, DataError, UnreadableError, UnwritableError)
 
 
 class TakenOver(BaseException):
@@ -41,8 +43,8 @@ class Pruned(BaseException):
 class Search(Protocol):
     """What chooses the settings of cells, and which of them are pruned, where the plan does not say."""
 
-    def choose(self, number: int) -> Cell:
-        """The settings of a cell."""
+    def choose(self, number: int) -> None:
+        """Choose the settings of a cell, and store them in the folder of the sweep."""
         ...
 
     def prunes(self, number: int, record: dict[str, Any]) -> bool:
@@ -101,23 +103,27 @@ def end_cell(folder: SweepFolder, held: Claim, options: Options) -> Ended | None
     if _is_fatal(folder, held):
         error = f"{FATAL_CLAIMS} workers in a row were killed in this cell, and none had saved another checkpoint"
         return finish(folder, held, options, "failed", error)
-    cell = folder.cell(number)
-    if cell is None:
+    if folder.sweep.space.method == "optuna":
         assert options.search is not None
-        cell = options.search.choose(number)
-    return _trained(folder, held, cell, options)
+        options.search.choose(number)
+    return _trained(folder, held, options)
 
 
-def _trained(folder: SweepFolder, held: Claim, cell: Cell, options: Options) -> Ended | None:
-    begun = time.monotonic()
+def _trained(folder: SweepFolder, held: Claim, options: Options) -> Ended | None:
+    begun, number = time.monotonic(), held.number
     again = f", taken over by claim {held.generation}" if held.generation > 1 else ""
-    options.log(f"cell {cell.number} of {folder.sweep.number}: {label_of(cell.settings)}{again}")
+    settings = folder.settings(number)
+    assert settings is not None
+    options.log(f"cell {number} of {folder.sweep.number}: {label_of(settings)}{again}")
     state: Ended = "done"
     error = ""
     try:
+        # settings that optuna has chosen may be refused together
+        cell = folder.cell(number)
+        assert cell is not None
         _train(folder, held, cell, options)
     except TakenOver:
-        options.log(f"cell {cell.number}: another worker has taken it over")
+        options.log(f"cell {number}: another worker has taken it over")
         return None
     except Pruned:
         state = "pruned"
@@ -150,7 +156,7 @@ def _is_of_cell(failure: Exception) -> bool:
     """Whether an error is of the settings of a cell or of its run; others may be of the machine, its disk or a text."""
     if isinstance(failure, MemoryError) or re.search(r"allocate memory|out of memory", str(failure)):
         return True
-    return isinstance(failure, UserError | FloatingPointError) and not isinstance(failure, UnwritableError | DataError)
+    return isinstance(failure, UserError | FloatingPointError) and not isinstance(failure, _MAYBE_OF_MACHINE)
 
 
 def text_of_error(folder: SweepFolder, held: Claim, failure: Exception) -> str:
@@ -163,7 +169,9 @@ def text_of_error(folder: SweepFolder, held: Claim, failure: Exception) -> str:
     """
     known = isinstance(failure, UserError | FloatingPointError)
     text = str(failure) if known else f"{type(failure).__name__}: {failure}"
-    if isinstance(failure, CheckpointError) and not isinstance(failure, UnwritableError):
+    if isinstance(failure, UserError):
+        text = "; ".join(map(str, failure.mistakes))
+    if isinstance(failure, CheckpointError) and not isinstance(failure, _MAYBE_OF_MACHINE):
         result = folder.result_path(held.number)
         text += f"; to train the cell anew, remove {folder.run(held.number)} and {result}"
     return text

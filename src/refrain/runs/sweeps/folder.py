@@ -1,10 +1,11 @@
 """The folder of a sweep.
 
-sweep.toml   the file, as it was given            sweep.json   what decides its cells, as a hash, and its seeds
+sweep.toml   a copy of the file                   sweep.json   what decides its cells, as a hash, and its seeds
 cells/       0001, 0002, ...: a run for each cell  claims/      which worker trains a cell
 results/     0001.json, ...: how a cell has ended  settings/    what optuna has chosen for a cell
 """
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -13,8 +14,9 @@ from pydantic import Field
 from refrain.errors import CheckpointError, UserError
 from refrain.storage.checkpoint import write_atomically, write_once
 from refrain.storage.documents import Document, Index, checked
-from refrain.storage.plain_json import dumps
-from refrain.storage.run_folder import RunFolder
+from refrain.storage.plain_json import dumps, loads
+from refrain.storage.regular_files import read_regular
+from refrain.storage.run_folder import TEXT_LIMIT
 
 from .claims import generations
 from .plan import Cell, Sweep
@@ -78,7 +80,9 @@ class SweepFolder:
         if not known.exists() and self.path.is_dir() and any(not _is_own(path) for path in self.path.iterdir()):
             raise CheckpointError(f"{self.path}: holds other files than those of a sweep; choose another --out")
         if not known.exists() and not create:
-            raise CheckpointError(f"{self.path}: no sweep was started here; start it with: refrain sweep FILE")
+            raise CheckpointError(
+                f"{self.path}: no sweep was started here; start it with: {self._command(self.sweep.path)}"
+            )
         if create:
             self._create(known)
         document = self._read(known, PlanEntry)
@@ -89,7 +93,7 @@ class SweepFolder:
             for name in FOLDERS:
                 (self.path / name).mkdir(parents=True, exist_ok=True)
             write_once(known, dumps(self._document(), indent=2) + "\n")
-            write_once(self.path / "sweep.toml", self.sweep.path.read_text(encoding="utf-8"))
+            write_once(self.path / "sweep.toml", self.sweep.text())
         except OSError as error:
             raise CheckpointError(f"{self.path}: cannot be written ({error.strerror}); choose another --out") from None
 
@@ -102,23 +106,28 @@ class SweepFolder:
         if found.sha256 != self.sweep.sha256:
             raise CheckpointError(
                 f"{self.path}: is the folder of a sweep with other cells (sha256 {found.sha256[:12]}..., and that of "
-                f"{self.sweep.path} is {self.sweep.sha256[:12]}...); choose another --out, or give the file of that "
-                f"sweep, {self.path / 'sweep.toml'}"
+                f"{self.sweep.path} is {self.sweep.sha256[:12]}...); choose another --out, or go on with that sweep: "
+                f"{self._command(self.path / 'sweep.toml')}"
             )
         own, seeds = found.seeds or [], self.sweep.space.seeds or []
         if own == seeds[: len(own)] and (own or not seeds):
             if len(seeds) > len(own) and grow:
                 write_atomically(self.path / "sweep.json", dumps(self._document(), indent=2) + "\n")
-                write_atomically(self.path / "sweep.toml", self.sweep.path.read_text(encoding="utf-8"))
+                write_atomically(self.path / "sweep.toml", self.sweep.text())
             return
         raise CheckpointError(
             f"{self.path}: has the seeds {own or 'of the recipe'}, and {self.sweep.path} has {seeds or 'none'}; seeds "
             "can only be added at the end of the list"
         )
 
+    def _command(self, file: Path) -> str:
+        """The command that trains a sweep in this folder."""
+        data = ["--data", self.sweep.corpus] if self.sweep.corpus is not None else []
+        return shlex.join(["refrain", "sweep", str(file), "--out", str(self.path), *data])
+
     def _read(self, path: Path, form: Any) -> Any:
         remedy = "restore the file from a copy, or remove it; the next worker writes it again"
-        return checked(form, RunFolder(path.parent).read_json(path.name), path, remedy)
+        return checked(form, _json_in(path, remedy), path, remedy)
 
     def run(self, number: int) -> Path:
         """The run folder of a cell."""
@@ -147,33 +156,45 @@ class SweepFolder:
 
     def chosen(self, number: int) -> Chosen | None:
         """What optuna has chosen for a cell; None where it has not chosen yet."""
-        path = self.path / "settings" / f"{number:04d}.json"
+        path = self._settings_path(number)
         if not path.exists():
             return None
-        found = RunFolder(path.parent).read_json(path.name)
+        remedy = "restore the file from a copy"
+        found = _json_in(path, remedy)
         if (
             not isinstance(found, dict)
             or type(found.get("trial")) is not int
             or type(found.get("settings")) is not dict
         ):
-            raise CheckpointError(f"{path}: has no trial and settings; restore the file from a copy")
+            raise CheckpointError(f"{path}: has no trial and settings; {remedy}")
         return Chosen(found["trial"], found["settings"])
 
-    def write_chosen(self, number: int, chosen: Chosen) -> Chosen:
-        """Write what optuna has chosen for a cell, and return what counts, which another process may have written."""
-        write_once(self.path / "settings" / f"{number:04d}.json", dumps(chosen._asdict(), indent=2) + "\n")
-        found = self.chosen(number)
-        assert found is not None
-        return found
+    def write_chosen(self, number: int, chosen: Chosen) -> None:
+        """Write what optuna has chosen for a cell, unless another process has done so already."""
+        write_once(self._settings_path(number), dumps(chosen._asdict(), indent=2) + "\n")
+
+    def replace_chosen(self, number: int, chosen: Chosen) -> None:
+        """Write another trial for a cell that is trained again."""
+        write_atomically(self._settings_path(number), dumps(chosen._asdict(), indent=2) + "\n")
+
+    def _settings_path(self, number: int) -> Path:
+        return self.path / "settings" / f"{number:04d}.json"
+
+    def check_index(self, number: int) -> None:
+        """Check that there is a cell with a number.
+
+        Raises:
+            UserError: when there is none.
+        """
+        if not 1 <= number <= self.sweep.number:
+            raise UserError(f"--index must be from 1 to {self.sweep.number}, the number of cells (got {number})")
 
     def cell(self, number: int) -> Cell | None:
         """A cell; None for one whose settings optuna has not chosen yet.
 
         Raises:
-            UserError: when there is no such cell.
+            UserError: when settings that optuna has chosen are refused.
         """
-        if not 1 <= number <= self.sweep.number:
-            raise UserError(f"--index must be from 1 to {self.sweep.number}, the number of cells (got {number})")
         if self.sweep.space.method != "optuna":
             return self.sweep.cell(number)
         chosen = self.chosen(number)
@@ -189,6 +210,16 @@ class SweepFolder:
     def generations(self) -> dict[int, int]:
         """The number of each claimed cell -> the latest generation of its claims."""
         return generations(self.claims)
+
+
+def _json_in(path: Path, remedy: str) -> Any:
+    """The content of a JSON file."""
+    try:
+        return loads(read_regular(path, limit=TEXT_LIMIT, follow_links=False))
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path}: is not JSON ({error}); {remedy}") from None
 
 
 def _is_own(path: Path) -> bool:

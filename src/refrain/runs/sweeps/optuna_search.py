@@ -6,36 +6,46 @@ Akiba et al. (2019), Optuna: A Next-generation Hyperparameter Optimization Frame
 import contextlib
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from json import dumps
 from typing import Any
 
-from refrain.errors import UserError
+from refrain.errors import MachineError
 from refrain.storage.plain_json import loads
+from refrain.storage.run_layout import steps_in
 
 from ..figure_names import comparable, rank
 from .folder import Chosen, Ended, SweepFolder
-from .plan import Cell
 from .space import Range, Values
 
 INSTALL = "pip install 'refrain-lm[sweep]'"
 _SAMPLERS = {
     "tpe": "TPESampler", "random": "RandomSampler", "qmc": "QMCSampler", "cmaes": "CmaEsSampler", "gp": "GPSampler",
 }  # fmt: skip
+_NEEDED = {"qmc": "scipy", "cmaes": "cmaes", "gp": "scipy"}
 _PRUNERS = {
     "none": "NopPruner", "median": "MedianPruner", "halving": "SuccessiveHalvingPruner", "hyperband": "HyperbandPruner",
 }  # fmt: skip
 
 
-def check_optuna() -> None:
-    """Check that optuna is installed.
+def check_optuna(sampler: str) -> None:
+    """Check that optuna is installed, and the package that one of its samplers imports when it is first asked.
+
+    Args:
+        sampler: the setting `sweep.sampler`.
 
     Raises:
-        UserError: when it is not.
+        MachineError: when one of them is not.
     """
     try:
         import optuna  # noqa: F401
     except ImportError:
-        raise UserError(f'sweep.method = "optuna" needs optuna: {INSTALL}, or use grid or random') from None
+        raise MachineError(f'sweep.method = "optuna" needs optuna: {INSTALL}, or use grid or random') from None
+    needed = _NEEDED.get(sampler)
+    if needed is not None and find_spec(needed) is None:
+        raise MachineError(
+            f'sweep.sampler = "{sampler}" needs another package: pip install {needed}, or use sampler = "tpe"'
+        )
 
 
 class OptunaSearch:
@@ -45,12 +55,12 @@ class OptunaSearch:
         folder: the folder of the sweep.
 
     Raises:
-        UserError: when optuna, or what one of its samplers needs, is not installed.
+        MachineError: when optuna, or what its sampler needs, is not installed.
     """
 
     def __init__(self, folder: SweepFolder) -> None:
-        check_optuna()
         self._folder, self._space = folder, folder.sweep.space
+        check_optuna(self._space.sampler)
         with _quiet():
             import optuna
             from optuna.storages import JournalStorage
@@ -65,33 +75,45 @@ class OptunaSearch:
                 study_name="sweep", storage=storage, direction="minimize", pruner=pruner, load_if_exists=True
             )
 
-    def choose(self, number: int) -> Cell:
-        """Ask for the settings of a cell, and store them; those that were stored before are returned again.
+    def choose(self, number: int) -> None:
+        """Ask for the settings of a cell, and store them; those that were stored before are kept.
+
+        A cell that is trained again, because its result and its run were removed, has another trial for the same
+        settings, since a trial that has ended takes no further figures.
 
         Args:
-            number: the number of the cell.
+            number: the number of the cell, which has no result.
         """
         chosen = self._folder.chosen(number)
-        if chosen is None:
-            with _quiet():
-                # workers that draw alike would try the same settings
-                self._study.sampler = self._sampler(self._space.seed + number)
-                trial = self._study.ask()
-                settings = {name: _suggested(trial, name, values) for name, values in self._space.values.items()}
-            chosen = self._folder.write_chosen(number, Chosen(trial._trial_id, settings))
-        return self._folder.sweep.cell(number, chosen.settings)
+        with _quiet():
+            if chosen is not None:
+                self._try_again(number, chosen)
+                return
+            # workers that draw alike would try the same settings
+            self._study.sampler = self._sampler(self._space.seed + number)
+            trial = self._study.ask()
+            settings = {name: _suggested(trial, name, values) for name, values in self._space.values.items()}
+        self._folder.write_chosen(number, Chosen(trial._trial_id, settings))
+
+    def _try_again(self, number: int, chosen: Chosen) -> None:
+        states = self._optuna.trial.TrialState
+        before = self._study._storage.get_trial(chosen.trial)
+        begun = bool(steps_in(self._folder.run(number) / "checkpoints"))
+        # a worker that was stopped when it had told this, and had not written it down, has left a checkpoint
+        if not before.state.is_finished() or (begun and before.state != states.FAIL):
+            return
+        trial = self._optuna.trial.create_trial(
+            state=states.RUNNING, params=before.params, distributions=before.distributions
+        )
+        # unlike a trial that is enqueued, no other worker can be given this one
+        identity = self._study._storage.create_new_trial(self._study._study_id, template_trial=trial)
+        self._folder.replace_chosen(number, chosen._replace(trial=identity))
 
     def _sampler(self, seed: int) -> Any:
         name = _SAMPLERS[self._space.sampler]
         # what other workers train counts as tried, and as no good
         more = {"constant_liar": True} if name == "TPESampler" else {}
-        try:
-            return getattr(self._optuna.samplers, name)(seed=seed, **more)
-        except ImportError as error:
-            raise UserError(
-                f'sweep.sampler = "{self._space.sampler}" needs another package: pip install {error.name}, or use '
-                'sampler = "tpe"'
-            ) from None
+        return getattr(self._optuna.samplers, name)(seed=seed, **more)
 
     def prunes(self, number: int, record: dict[str, Any]) -> bool:
         """Report the validation at the end of an epoch, and ask whether the run is pruned.

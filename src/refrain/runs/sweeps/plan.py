@@ -1,7 +1,9 @@
 """The cells of a sweep: numbered from 1, each with its settings, the same whatever worker asks."""
 
+import contextlib
 import functools
 import hashlib
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,11 +11,11 @@ from typing import Any, NamedTuple
 from refrain.config import AnyExperiment, Experiment, resolve
 from refrain.config.loader import Origins, amended, recipe_below
 from refrain.config.toml_file import line_of, lines_of, read_toml
-from refrain.config.toml_text import toml_beside
+from refrain.config.toml_text import quoted, toml_beside
 from refrain.errors import UserError
 from refrain.storage.plain_json import dumps
 
-from .space import OTHER_TEXT, SEED, Range, Space, cells_of, read_space
+from .space import OTHER_TAGS, OTHER_TEXT, SEED, Range, Space, cells_of, read_space
 
 Recipes = Mapping[str, Callable[[], AnyExperiment]]
 
@@ -66,17 +68,20 @@ class Sweep:
         """Check that the figures of all cells are of one text, before the sweep is begun.
 
         Raises:
-            UserError: when a language model's text or its words would vary.
+            UserError: when a language model's text or its words, or what is counted of a tagger, would vary.
         """
-        if not isinstance(self.base, Experiment):
-            return
         lines = lines_of(read_toml(self.path)[0])
-        cause = "changes the text or the words whose perplexity is compared, so that it cannot tell the best cell"
+        names: Sequence[str] = OTHER_TAGS
+        what = "which accuracy is compared"
+        if isinstance(self.base, Experiment):
+            names = OTHER_TEXT
+            what = "the text or the words whose perplexity is compared"
+        cause = f"changes {what}, so that it cannot tell the best cell"
         remedy = "make a sweep for each value, and compare the best of each with refrain compare --data TEXT"
         varied = [
             f"sweep.space.{name}"
             for name, values in self.space.values.items()
-            if name in OTHER_TEXT and (isinstance(values, Range) or len(values) > 1)
+            if name in names and (isinstance(values, Range) or len(values) > 1)
         ]
         if varied:
             raise UserError(*(f"{self.path}:{line_of(name, lines)}: {name}: {cause}; {remedy}" for name in varied))
@@ -137,6 +142,23 @@ class Sweep:
         found = resolve(str(self.path), [dict(settings)], self.recipes, origins=origins, **given)
         corpus = self._absolute(found.data.corpus)
         return found if corpus == found.data.corpus else amended(found, [{"data.corpus": corpus}])
+
+    def text(self) -> str:
+        """The file, where the path of another file that it extends is absolute, so that a copy can be read as well."""
+        text, tree = read_toml(self.path)
+        parent = tree["extends"]
+        if not parent.endswith(".toml"):
+            return text
+        absolute = str((self.path.parent / parent).resolve())
+        lines, line = text.split("\n"), lines_of(text).get("extends", 1)
+        lines[line - 1] = f"extends = {quoted(absolute)}"
+        copy = "\n".join(lines)
+        # a name that is not UTF-8 cannot be written, and a value on several lines stays as it is
+        with contextlib.suppress(ValueError):
+            copy.encode()
+            if tomllib.loads(copy) == {**tree, "extends": absolute}:
+                return copy
+        return text
 
     def recipe_text(self, experiment: AnyExperiment) -> str:
         """Settings as a TOML file that extends the recipe.

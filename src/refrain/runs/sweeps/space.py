@@ -30,7 +30,12 @@ OTHER_TEXT = (
     "data.min_count", "data.max_words", "data.max_characters", "data.vocabulary", "data.vocabulary_from",
     "training.validation",
 )  # fmt: skip
-"""Settings that change the text or the words whose perplexity is measured; taggers are compared by accuracy."""
+"""Settings of language models that change the text or the words whose perplexity is measured."""
+OTHER_TAGS = (
+    "data.corpus", "data.split", "data.column", "data.word_column", "data.underscore", "data.folds", "data.fold",
+    "data.fold_seed", "data.max_tokens", "data.skip_bad", "training.best_by",
+)  # fmt: skip
+"""Settings of taggers that change the words and tags that are counted, or what decides between cells."""
 
 
 class Range(NamedTuple):
@@ -241,8 +246,7 @@ def cells_of(space: Space) -> list[dict[str, Any]]:
     Raises:
         UserError: when there are too many cells, or fewer different ones than are to be drawn.
     """
-    sizes = [len(values) if isinstance(values, list) else 0 for values in space.values.values()]
-    different = math.prod(sizes) if all(sizes) else math.inf
+    different = math.prod(_count(values) for values in space.values.values())
     if space.method == "grid":
         if different > MOST_CELLS:
             raise UserError(f'sweep.space: the grid has {different:,} cells; draw some of them with method = "random"')
@@ -250,7 +254,9 @@ def cells_of(space: Space) -> list[dict[str, Any]]:
         return [dict(zip(space.values, chosen, strict=True)) for chosen in itertools.product(*values)]
     assert space.cells is not None
     if space.cells > different:
-        raise UserError(f'sweep.cells: there are only {different:,} different cells; use method = "grid"')
+        only = not any(isinstance(values, Range) for values in space.values.values())
+        remedy = 'use method = "grid"' if only else "give fewer cells or wider ranges"
+        raise UserError(f"sweep.cells: there are only {different:,} different cells; {remedy}")
     draw = random.Random(space.seed)
     found: dict[str, dict[str, Any]] = {}
     for _ in range(_TRIES * space.cells):
@@ -259,6 +265,13 @@ def cells_of(space: Space) -> list[dict[str, Any]]:
         if len(found) == space.cells:
             return list(found.values())
     raise UserError(f"sweep.cells: {space.cells} different cells were not found; give fewer cells or wider ranges")
+
+
+def _count(values: Values) -> float:
+    """The number of values that can be drawn; infinite for fractions, of which there are too many to count."""
+    if isinstance(values, list):
+        return len(values)
+    return int(values.high) - int(values.low) + 1 if values.whole else math.inf
 
 
 def _drawn(values: Values, draw: random.Random) -> Any:

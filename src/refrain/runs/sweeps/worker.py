@@ -70,7 +70,7 @@ def work_on(folder: SweepFolder, number: int, options: Options) -> bool:
         Interrupted: as `work`.
         UserError: as `work`.
     """
-    folder.cell(number)
+    folder.check_index(number)
     watch, first = Watch(options.patience), None
     while number not in folder.ended():
         if (held := _claimed(folder, number, watch, options)) is not None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
-from refrain.errors import UserError, shortened
+from refrain.errors import MachineError, shortened
 
 Kind = Literal["sentencepiece", "tokenizers"]
 
@@ -82,7 +82,7 @@ class SentencePieceTokenizer:
         model: the content of the model file.
 
     Raises:
-        UserError: when the package `sentencepiece` is missing.
+        MachineError: when the package `sentencepiece` is missing.
         ValueError: when the content is no such model.
     """
 
@@ -138,7 +138,7 @@ class HuggingFaceTokenizer:
         model: the content of the file.
 
     Raises:
-        UserError: when the package `tokenizers` is missing.
+        MachineError: when the package `tokenizers` is missing.
         ValueError: when the content is no such file.
     """
 
@@ -204,7 +204,7 @@ def package(kind: Kind) -> Any:
         kind: the name of the package.
 
     Raises:
-        UserError: when it is not installed.
+        MachineError: when it is not installed.
     """
     try:
         if kind == "sentencepiece":
@@ -213,7 +213,7 @@ def package(kind: Kind) -> Any:
             return sentencepiece
         import tokenizers
     except ImportError:
-        raise UserError(f"{_WHAT_NEEDS[kind]} the package {kind}: {INSTALL}") from None
+        raise MachineError(f"{_WHAT_NEEDS[kind]} the package {kind}: {INSTALL}") from None
     return tokenizers
 
 
