@@ -71,6 +71,17 @@ def test_many_unknown_words(refrain, never, write):
     assert "note:" not in refrain("score", run, write("known.txt", "ant bee .\n")).err
 
 
+def test_a_text_of_the_run_is_prepared_as_its_training_text_was(refrain, write, tiny_settings, tmp_path):
+    for split, line in (("train", "ant bee cat\n" * 300), ("valid", "ant BEE\n" * 40), ("test", "Ant BEE, cat\n" * 40)):
+        corpus = write(f"own/{split}.txt", line).parent
+    run = tmp_path / "run"
+    assert refrain("train", "zaremba-small", *tiny_settings, "--data", corpus, "--out", run, "--quiet").status == 0
+    said = refrain("evaluate", run).err
+    assert "unknown words, which are read as <unk>, are " in said and "or use a model with a larger vocabulary" in said
+    assert "--lowercase" not in said
+    assert "--lowercase or --tokenise" in refrain("evaluate", run, "--data", corpus).err
+
+
 def test_a_text_is_made_to_fit(refrain, never, write, mistake, byte_run):
     _, run = never
     text = write("text.txt", "Ant bee, CAT dog.\n" * 9)
@@ -113,7 +124,7 @@ def test_compressed_and_other_files_for_score(refrain, mistake, tiny_run, write,
     assert refrain("score", tiny_run, write("marked.txt", "\ufeffant bee\n\ufeffcat\n")).out == plain
     utf16 = write("utf16.txt", "ant bee\n".encode("utf-16"))
     mistake(3, ["score", tiny_run, utf16, "--errors", "replace"], "is UTF-16 with a byte order mark", "iconv -f UTF-16")
-    mistake(3, ["data", "check", utf16], "is UTF-16 with a byte order mark", "iconv -f UTF-16 -t UTF-8 utf16.txt")
+    mistake(3, ["data", "check", utf16], "is UTF-16 with a byte order mark", f"iconv -f UTF-16 -t UTF-8 {utf16} > ")
     for content, message in ((packed.read_bytes(), "is gzip data; unpack it first"), (utf16.read_bytes(), "iconv -f")):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
         mistake(3, ["score", tiny_run], "standard input: ", message)

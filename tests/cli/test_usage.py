@@ -115,6 +115,7 @@ from refrain.cli.app import COMMANDS, main
             ["train", "quickstart", "--epochs", "7"],
             ["refrain: Unknown option: --epochs; a setting", "training.epochs=7;"],
         ),
+        (["check", "quickstart", "--seed", "training.epochs=7"], ["as in training.seed=...; see refrain check --help"]),
         (["check", "quickstart", "--hidden-sizes", "[7]"], ["as in model.hidden_sizes=[7]; see refrain check --help"]),
         (["train", "quickstart", "--seed"], ["as in training.seed=...; see refrain train --help"]),
         (

@@ -5,6 +5,7 @@ import pytest
 from refrain.data import find_splits, open_byte_corpus, open_word_corpus
 from refrain.data.survey import survey, warnings_about
 from refrain.data.text.files import whole
+from refrain.data.units.word.preparation import Preparation
 from refrain.data.units.word.survey import LONG_LINE_WORDS
 
 TEXTS = {
@@ -69,6 +70,15 @@ def test_what_a_user_should_know(folder):
         "valid: only 17 tokens",
         "test: has 1 line of over 2000 words; is a line a sentence?",
     ]
+
+
+def test_a_preparation_that_is_done_is_not_advised(folder):
+    for done, left in (
+        (Preparation(lowercase=True), "data.tokenise=true or data.unit=subword"),
+        (Preparation(lowercase=True, tokenise=True), "data.unit=subword"),
+    ):
+        lines = warnings_about(survey(open_word_corpus("mine", find_splits(folder), preparation=done)))
+        assert any(line.endswith(f"read as <unk>; with {left} they may be fewer") for line in lines)
 
 
 def test_bytes(folder):

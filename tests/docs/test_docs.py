@@ -392,6 +392,16 @@ def test_the_tour_shows_mistakes_as_they_are_shown(workplace, capsys):
     assert capsys.readouterr().err == said
 
 
+def test_the_readme_shows_figures_as_they_are_printed(workplace, capsys):
+    found = blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+    (shown,) = [each.code for each in found if each.code.startswith("run  ")]
+    assert main(["evaluate", "python-docs", "--data", "PATH/TO/text.txt"]) == 0
+    printed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    for name, value in (line.split(maxsplit=1) for line in shown.splitlines()):
+        assert name in printed
+        assert name not in ("protocol", "method") or value == printed[name]
+
+
 def test_blocks_are_found():
     text = "a\n```sh\nmake test\n```\n\n```python\nx = 1\n\ny = 2\n```\n"
     assert blocks(text) == [Block("sh", 3, "make test\n"), Block("python", 7, "x = 1\n\ny = 2\n")]

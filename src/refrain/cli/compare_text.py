@@ -150,7 +150,9 @@ class _Reader:
         self._check_same(corpus.splits[split], saved.path)
         self._keep_concerns(saved, corpus.splits[split], split)
         part = corpus.splits[split]
-        self.rows[-1]["warnings"] += unknown_concerns(corpus.vocabulary, {"the text": (part.unseen, len(part.tokens))})
+        self.rows[-1]["warnings"] += unknown_concerns(
+            corpus.vocabulary, {"the text": (part.unseen, len(part.tokens))}, own=not self._texts.are_given
+        )
 
         # imports torch, which a mistake in the path need not wait for
         from refrain.evaluation.line_figures import line_nats

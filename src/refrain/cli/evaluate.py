@@ -200,7 +200,7 @@ def _evaluate(
     else:
         figures = measure_model(lm, corpus, name, training, methods, protocol, search, per_token, force, reports.track)
     about = {"run": str(run), "checkpoint": lm.folder.name, "corpus": corpus.name, "split": name, "protocol": protocol}
-    concerns += concerns_about(corpus.vocabulary, corpus.splits[name], figures)
+    concerns += concerns_about(corpus.vocabulary, corpus.splits[name], figures, own=options.data is None)
     report_all(about, concerns, corpus.splits[name].unseen, figures, json)
 
 

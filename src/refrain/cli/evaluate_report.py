@@ -35,19 +35,22 @@ def protocol_in_words(protocol: str, split: str) -> str:
     return f"{protocol}: {words or 'one stream, every token except the first'}"
 
 
-def concerns_about(vocabulary: "Vocabulary", text: "Split", figures: dict[str, dict[str, Any]]) -> list[str]:
+def concerns_about(
+    vocabulary: "Vocabulary", text: "Split", figures: dict[str, dict[str, Any]], *, own: bool
+) -> list[str]:
     """What makes the figures of a language model doubtful, a line for each.
 
     Args:
         vocabulary: the vocabulary of the model.
         text: the text.
         figures: the figures by method.
+        own: whether the text is of the corpus of the model.
     """
     from refrain.data.unknown import unknown_concerns
     from refrain.evaluation.perplexity import guessing_concerns, has_diverged
     from refrain.progress import perplexity_text
 
-    concerns = unknown_concerns(vocabulary, {"the text": (text.unseen, len(text.tokens))})
+    concerns = unknown_concerns(vocabulary, {"the text": (text.unseen, len(text.tokens))}, own=own)
     tokens = len(vocabulary)
     adapted = {name: figure["perplexity"] for name, figure in figures.items() if RATE in figure}
     run_away = {name for name, found in adapted.items() if has_diverged(found, tokens)}

@@ -203,7 +203,7 @@ def _language_model(
         about
         | {"protocol": protocol, "method": method}
         | figure
-        | {"warnings": concerns + concerns_about(corpus.vocabulary, part, {method: figure})}
+        | {"warnings": concerns + concerns_about(corpus.vocabulary, part, {method: figure}, own=not texts.are_given)}
         for method, figure in figures.items()
     ]
 

@@ -12,6 +12,8 @@ from cyclopts.exceptions import UnknownCommandError, UnknownOptionError, UnusedC
 from refrain.errors import UserError, shown
 
 WITH_SETTINGS = ("train", "check", "bench")
+# a setting with its value, as in `training.epochs=3`
+SETTING = re.compile(r"[a-z_]+(\.[a-z_0-9]+)*=")
 # the commands that read one text after the run
 ONE_TEXT = ("score", "surprisal", "tag")
 
@@ -141,7 +143,9 @@ def _setting(option: str, words: Sequence[str], rival: str) -> str | None:
         return None
     if not equals and option in words:
         following = words[words.index(option) + 1 :]
-        value = following[0] if following and not following[0].startswith("--") else ""
+        # what follows may be a setting of its own, or the next option
+        is_value = bool(following) and not following[0].startswith("--") and not SETTING.match(following[0])
+        value = following[0] if is_value else ""
     return f"{known[near[0]]}={value or '...'}"
 
 

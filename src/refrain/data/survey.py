@@ -5,6 +5,7 @@ from typing import Any
 from refrain.errors import quantity
 
 from .corpus import Corpus
+from .units.protocol import PreparesText
 from .units.table import UNITS
 from .units.word.survey import LONG_LINE_WORDS
 from .units.word.vocabulary import EOS, UNK
@@ -35,8 +36,9 @@ def survey(corpus: Corpus) -> dict[str, Any]:
 
     Returns:
         The `unit`, the size of the `vocabulary`, its `unknown` token, how often that occurs in `train`
-        (`unknown_in_train`), and for each split its tokens, lines, unseen tokens (read as the unknown one), the sha256
-        of the text, and the figures of its unit; see `word_figures`, `byte_figures` and `line_figures`.
+        (`unknown_in_train`), its `preparation` if it has one, and for each split its tokens, lines, unseen tokens (read
+        as the unknown one), the sha256 of the text, and the figures of its unit; see `word_figures`, `byte_figures` and
+        `line_figures`.
     """
     added = UNITS[corpus.vocabulary.unit].survey(corpus)
     splits = {}
@@ -54,6 +56,8 @@ def survey(corpus: Corpus) -> dict[str, Any]:
         about["unknown"] = vocabulary.token(vocabulary.unknown)
     if vocabulary.unknown_count is not None:
         about["unknown_in_train"] = vocabulary.unknown_count
+    if isinstance(vocabulary, PreparesText):
+        about["preparation"] = vocabulary.preparation._asdict()
     return {**about, "splits": splits}
 
 
@@ -61,11 +65,11 @@ def warnings_about(figures: dict[str, Any]) -> list[str]:
     """Warnings about figures that a user should know of before training."""
     lines = []
     unit, unknown = figures.get("unit", "word"), figures.get("unknown", UNK)
-    remedy = (
-        ""
-        if "literal_unk" not in next(iter(figures["splits"].values()), {})
-        else ("; with data.lowercase=true, data.tokenise=true or data.unit=subword they may be fewer")
-    )
+    remedy = ""
+    if "literal_unk" in next(iter(figures["splits"].values()), {}):
+        done = figures.get("preparation", {})
+        ways = [f"data.{name}=true" for name in ("lowercase", "tokenise") if not done.get(name)]
+        remedy = f"; with {' or '.join(filter(None, [', '.join(ways), 'data.unit=subword']))} they may be fewer"
     for name, split in figures["splits"].items():
         if split["unseen"] > MANY * split["tokens"]:
             cause = (

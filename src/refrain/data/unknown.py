@@ -19,6 +19,7 @@ def unknown_concerns(
     in_training: bool = False,
     min_count: int = 1,
     priced: bool = True,
+    own: bool = False,
 ) -> list[str]:
     """Warnings about the words of texts that are not in the vocabulary of a model, each one line.
 
@@ -30,11 +31,12 @@ def unknown_concerns(
         min_count: in training, the setting `data.min_count`.
         priced: whether figures are reported in which unknown words have a price in nats; without, the states after them
             are used.
+        own: whether the texts are of the corpus of the model, which are prepared as its training text was.
     """
     if vocabulary.unknown is None:
         return []
     unknown, units = vocabulary.token(vocabulary.unknown), f"{vocabulary.unit}s"
-    remedy = _remedy_in_training(vocabulary, min_count) if in_training else _remedy(vocabulary)
+    remedy = _remedy_in_training(vocabulary, min_count) if in_training else _remedy(vocabulary, own=own)
     lines = []
     if many := [
         f"{unseen / tokens:.1%} of {name}" for name, (unseen, tokens) in texts.items() if unseen > MANY * tokens
@@ -73,8 +75,10 @@ def _remedy_in_training(vocabulary: Vocabulary, min_count: int) -> str:
     return f"train with {', '.join(ways)}, or on a larger text" if ways else "train on a larger text"
 
 
-def _remedy(vocabulary: Vocabulary) -> str:
+def _remedy(vocabulary: Vocabulary, *, own: bool) -> str:
     """What to do where many words are unknown to a model; of preparations only those that suit its vocabulary."""
+    if own:
+        return "use a model with a larger vocabulary"
     preparation = vocabulary.preparation if isinstance(vocabulary, PreparesText) else None
     # capitals are unknown to a model that has none, and so are words without the punctuation that its words end in
     lowercase = preparation is not None and not preparation.lowercase and _share(vocabulary, _has_capitals) <= FEW

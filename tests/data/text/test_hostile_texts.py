@@ -152,7 +152,8 @@ def test_conllu_of_any_size(write, name):
     with pytest.raises(DataError) as caught:
         read_tagged(path)
     assert time.process_time() - start < SECONDS
-    assert str(caught.value).startswith(f"{path}{wanted}") and len(str(caught.value)) < 400
+    # the remedy may name the file, too
+    assert str(caught.value).startswith(f"{path}{wanted}") and len(str(caught.value)) < 400 + 2 * len(str(path))
 
 
 def test_ranges_and_empty_nodes_of_any_size_are_no_words(write):
