@@ -18,6 +18,7 @@ EMPTY = "-NONE-"
 _LABEL = r"[A-Z][A-Z0-9|+=.$-]*"
 _BEGIN = re.compile(rf"\s*\(\s*(({_LABEL}\s+)?\(\s*{_LABEL}(\s|$)|(ROOT|TOP|S1?)?\s*$)")
 _LEAF = re.compile(r"\([^\s()]+\s+[^\s()]+\s*\)")
+_BRACKET = re.compile(r"[()]")
 _PART = re.compile(r"[()]|[^\s()]+")
 
 
@@ -34,7 +35,7 @@ def begin_as_trees(head: Sequence[str]) -> bool:
 
 
 def tree_blocks(lines: Iterator[str]) -> Iterator[Lines]:
-    """The lines of each tree, or of several trees that share a line.
+    """The lines of each tree; of a line that several trees share, each has its part.
 
     Where the trees before begin at the left margin and none of their other lines does, a line that begins there ends a
     tree of which a bracket is not closed.
@@ -47,18 +48,41 @@ def tree_blocks(lines: Iterator[str]) -> Iterator[Lines]:
             block, depth = Lines(number, []), 0
         if not block.lines:
             block = Lines(number, [])
-            if is_blank(line):
-                continue
-        block.lines.append(line.removesuffix("\r"))
-        depth += line.count("(") - line.count(")")
-        if depth <= 0:
+        *ended, rest = _cut(line.removesuffix("\r"), depth)
+        for part in ended:
+            block.lines.append(part)
             first, *others = block.lines
             alone = first.startswith("(") and not any(other.startswith("(") for other in others)
             at_margin = alone and at_margin is not False
             yield block
-            block, depth = Lines(number + 1, []), 0
+            block, depth = Lines(number, []), 0
+        if is_blank(rest) and not block.lines:
+            continue
+        block.lines.append(rest)
+        depth += rest.count("(") - rest.count(")")
+        if depth <= 0:
+            # what is outside of all brackets
+            yield block
+            block, depth = Lines(number, []), 0
     if block.lines:
         yield block
+
+
+def _cut(line: str, depth: int) -> list[str]:
+    """The parts of a line: each but the last ends a tree, and the last is what follows, which may be empty.
+
+    Args:
+        line: the line.
+        depth: the number of brackets that are open before it.
+    """
+    parts, start = [], 0
+    if line.count(")") >= depth:
+        for bracket in _BRACKET.finditer(line):
+            depth += 1 if bracket.group() == "(" else -1
+            if depth <= 0:
+                parts.append(line[start : bracket.end()].lstrip() if start else line[: bracket.end()])
+                start, depth = bracket.end(), 0
+    return [*parts, line[start:].lstrip() if start else line]
 
 
 def parse_tree(block: Lines) -> Sentence | None:
