@@ -6,6 +6,7 @@ import pathlib
 import random
 import shutil
 import signal
+import sys
 import warnings
 
 # first, so that refrain is imported by its rules
@@ -115,10 +116,10 @@ def disk(request):
 @pytest.fixture(autouse=True)
 def process_as_before():
     """The command line installs handlers; the next test finds those that were there."""
-    show = warnings.showwarning
+    show, dropped = warnings.showwarning, sys.unraisablehook
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     yield
-    warnings.showwarning = show
+    warnings.showwarning, sys.unraisablehook = show, dropped
     for number, handler in handlers.items():
         signal.signal(number, handler)
 

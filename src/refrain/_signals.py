@@ -59,6 +59,8 @@ class _SendAgain:
 def _signal_of(error: BaseException | None) -> int | None:
     if isinstance(error, KeyboardInterrupt):
         return signal.SIGINT
-    if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code - 128 in signal.valid_signals():
-        return error.code - 128
-    return None
+    if not isinstance(error, SystemExit) or not isinstance(error.code, int):
+        return None
+    number = error.code - 128
+    # a program may end with such a status by itself, also with that of a signal which no handler can have raised
+    return number if number in signal.valid_signals() and callable(signal.getsignal(number)) else None

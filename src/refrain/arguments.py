@@ -85,6 +85,8 @@ def ids_of(given: Iterable[Any], name: str) -> list[int]:
         raise UserError(f"{name}: must be a list of ids (got {described(given)})")
     # an element of a tensor would be a tensor
     ids = given.tolist() if hasattr(given, "tolist") else list(given)
+    if not isinstance(ids, list):
+        raise UserError(f"{name}: must be a list of ids (got {described(given)})")
     if not all(type(each) is int for each in ids):
         ids = [whole_of(each, name) for each in ids]
     if ids and min(ids) < 0:

@@ -130,7 +130,7 @@ def test_a_text_of_the_run_that_is_named_is_known_by_its_content(refrain, mistak
     assert note not in refrain("evaluate", tiny_run, *search, "--data", tiny_corpus, "--split", "test").err
     train = ["--data", tiny_corpus, "--split", "train", "--method", "match"]
     for runs in ([tiny_run], [tiny_run, tiny_run]):
-        mistake(2, ["evaluate", *runs, *train], "cannot be measured with matches from the training text")
+        mistake(2, ["evaluate", *runs, *train], "the text of --data, which is the training text of the run, cannot be")
 
 
 def test_weights_that_run_away_while_they_are_adapted_are_no_fault_of_the_training(refrain, tiny_run):

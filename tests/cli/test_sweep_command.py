@@ -153,18 +153,35 @@ def test_a_sweep_goes_on_with_the_command_of_the_message(refrain, mistake, file,
     one, other = (write(f"{size}.toml", text.format(size)) for size in (6, 7))
     out = tmp_path / "the out"
     assert refrain("sweep", one, "--out", out, "--index", "1", "--quiet").status == 0
-    line = mistake(4, ["sweep", other, "--out", out], "choose another --out, or go on with that sweep: refrain sweep ")
-    words = shlex.split(line.partition("that sweep: ")[2])
+    line = mistake(
+        4, ["sweep", other, "--out", out], "choose another --out, or go on with that sweep, with the --data "
+    )
+    words = shlex.split(line.partition("if any: ")[2])
     assert words == ["refrain", "sweep", str(out / "sweep.toml"), "--out", str(out)]
     state = refrain(*words[1:], "--status", "--json").json
     assert [cell["state"] for cell in state["cells"]] == ["done", "waiting"]
     # that of an earlier version is not absolute
     (out / "sweep.toml").write_text(one.read_text())
     assert refrain("sweep", one, "--out", out, "--status").status == 0
+    assert refrain("sweep", one, "--out", out, "--index", "1").status == 0
+    assert refrain("sweep", out / "sweep.toml", "--out", out, "--status").status == 0
     line = mistake(
         4, ["sweep", other, "--out", tmp_path / "new", "--data", tiny_corpus, "--status"], "no sweep was started"
     )
     assert line.endswith(f"start it with: refrain sweep {other} --out {tmp_path / 'new'} --data {tiny_corpus}")
+
+
+def test_a_sweep_that_was_begun_before_its_settings_were_refused_goes_on(refrain, mistake, file, monkeypatch, tmp_path):
+    given, out = file(), tmp_path / "out"
+    with monkeypatch.context() as before:
+        before.setattr("refrain.runs.sweeps.plan.OTHER_TEXT", ())
+        assert refrain("sweep", given, "--out", out, "--index", "1", "--quiet").status == 0
+    monkeypatch.setattr("refrain.runs.sweeps.plan.OTHER_TEXT", ("model.hidden_sizes",))
+    mistake(
+        2, ["sweep", given, "--out", tmp_path / "new"], "changes the text or the words whose perplexity is compared"
+    )
+    done = refrain("sweep", given, "--out", out, "--index", "2", "--quiet")
+    assert done.status == 0 and "note: " in done.err and "whose perplexity is compared" in done.err
 
 
 def test_a_damaged_result_is_named_with_what_to_do(mistake, sweep_folder):

@@ -83,6 +83,8 @@ def test_a_context_of_any_form(made):
         (torch.tensor([[1, 2]]), "context: must be a whole number"),
         (torch.tensor([1.0]), "context: must be a whole number"),
         ("the", "context: must be a list of ids"),
+        (torch.tensor(3), "context: must be a list of ids"),
+        (np.array(3), "context: must be a list of ids"),
     ],
 )
 def test_a_context_that_is_none(context, message):

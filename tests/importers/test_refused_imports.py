@@ -3,6 +3,9 @@
 import errno
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -385,7 +388,7 @@ def test_an_old_run_stays_if_the_new_one_cannot_be_written(write, tmp_path, monk
             UnwritableError, match=r"No space left .*: free some space and start again with --force"
         ) as caught:
             import_model("word-language-model", files, tmp_path / "run", force=True, lowercase=True)
-        assert "trained" not in str(caught.value)
+        assert "trained" not in str(caught.value) and ".tmp-" not in str(caught.value)
         assert contents(tmp_path / "run") == before
         with pytest.raises(UnwritableError):
             import_model("word-language-model", files, tmp_path / "new")
@@ -396,6 +399,59 @@ def test_an_old_run_stays_if_the_new_one_cannot_be_written(write, tmp_path, monk
     import_model("word-language-model", files, tmp_path / "run", force=True, lowercase=True)
     assert refrain.load(tmp_path / "run").config["data"]["lowercase"]
     assert set(contents(tmp_path / "run")) == set(before)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EACCES, os.strerror(errno.EACCES))])
+@pytest.mark.parametrize("count", [1, 2, 5, 8])
+def test_an_old_run_comes_back_if_the_new_one_cannot_be_moved(write, tmp_path, monkeypatch, count, error):
+    files = [write("model.pt", saved(PLAIN, new=True)), write("vocab.txt", VOCABULARY)]
+    run = tmp_path / "run"
+    import_model("word-language-model", files, run)
+    before, moved, rename = contents(run), [], Path.rename
+
+    def failing(path, target):
+        moved.append(path)
+        # each path once, so that what was moved can be moved back
+        if len(moved) == count:
+            raise error
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", failing)
+        with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else UnwritableError) as caught:
+            import_model("word-language-model", files, run, force=True, lowercase=True)
+    assert len(moved) >= count and ".tmp-" not in str(caught.value)
+    assert contents(run) == before and [path.name for path in run.iterdir() if path.name.startswith(".tmp-")] == []
+
+
+KILLED = """
+import os, pathlib, sys
+from refrain.importers import import_model
+
+count, rename = 0, pathlib.Path.rename
+
+def move(path, target):
+    global count
+    count += 1
+    if count > int(sys.argv[1]):
+        os._exit(9)
+    return rename(path, target)
+
+pathlib.Path.rename = move
+import_model("word-language-model", sys.argv[2:4], sys.argv[4], force=True)
+"""
+
+
+@pytest.mark.parametrize("count", [2, 7])
+def test_an_import_that_is_killed_while_it_moves_is_no_hindrance(write, tmp_path, count):
+    files = [write("model.pt", saved(PLAIN, new=True)), write("vocab.txt", VOCABULARY)]
+    run = tmp_path / "run"
+    import_model("word-language-model", files, run)
+    words = [sys.executable, "-c", KILLED, str(count), *map(str, files), str(run)]
+    assert subprocess.run(words, timeout=120).returncode == 9
+    import_model("word-language-model", files, run, force=True)
+    assert list(refrain.load(run).vocabulary) == WORDS
+    assert [path.name for path in run.iterdir() if path.name.startswith(".tmp-")] == []
 
 
 def contents(folder):

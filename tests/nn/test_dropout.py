@@ -476,3 +476,12 @@ def test_gradients_of_each_sample_with_a_weight_mask_of_its_own():
     found = torch.vmap(torch.func.grad(loss), in_dims=(None, 0), randomness="different")(parameters, inputs)
     dropped = found["weight_hh"] == 0
     assert not torch.equal(dropped[0], dropped[1]) and 0.3 < dropped.float().mean() < 0.7
+
+
+def test_a_gradient_by_function_has_the_mask_of_backward():
+    drop, weight = WeightDropout(0.5), torch.randn(8, 8)
+    torch.manual_seed(1)
+    found = torch.func.grad(lambda each: drop(each).sum())(weight)
+    torch.manual_seed(1)
+    drop(weight.requires_grad_()).sum().backward()
+    assert torch.equal(found, weight.grad)

@@ -134,6 +134,13 @@ def test_what_the_machine_lacks_uses_up_no_cell(opened, monkeypatch, more, cause
     assert not list((folder.path / "results").iterdir())
 
 
+def test_a_cell_is_not_tried_for_ever_on_a_machine_that_has_trained_others(opened, trained):
+    folder = opened(2)
+    trained.failing = {2: MachineError("more threads than there are cores")}
+    assert work_on(folder, 1, options())
+    assert work(folder, options()) == 1 and states(folder) == ["done", "failed"]
+
+
 def test_an_error_is_of_the_cell_where_another_cell_goes_well(opened, trained):
     folder = opened(6)
     trained.failing = dict.fromkeys((1, 2, 4, 6), BROKEN[0])

@@ -223,7 +223,7 @@ def _test(one: Measured, reference: Measured, name: str, comparison: Comparison,
     if tagger and not np.array_equal(one.sizes, reference.sizes):
         raise DataError(
             f"{name}: counts other words than the tagger that it is compared with, since their tags are of different "
-            "columns, of which some are empty; name one column with --column"
+            "columns, of which some are empty; name a column whose tags both know with --column, or compare them apart"
         )
     if len(one.values) != len(reference.values):
         raise DataError(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from .evaluate_methods import MethodName, learns, method_names, methods_of, note_choices
+from .evaluate_methods import NAMED, MethodName, learns, method_names, methods_of, note_choices
 from .evaluate_outputs import check_outputs
 from .evaluate_report import concerns_about, report_all
 from .evaluate_several import check_several, evaluate_several
@@ -190,7 +190,7 @@ def _evaluate(
         if options.data is not None:
             # whether a text that is named is one of the run is known once it is read
             own = split_of(saved, corpus.splits[name])
-            note_choices(methods, search, own, None)
+            note_choices(methods, search, own, None, NAMED)
             if mixing is not None:
                 mixing.note_choice(own, None)
         training = training_texts(saved, needed=learns(methods, search))

@@ -99,7 +99,9 @@ def _with_option(message: str) -> str:
     return message
 
 
-def note_choices(methods: "Sequence[Method]", search: int | None, split: str | None, data: object) -> None:
+def note_choices(
+    methods: "Sequence[Method]", search: int | None, split: str | None, data: object, what: str = "--split train"
+) -> None:
     """Log or refuse what methods learn from the text that is measured; see `check_match_text`.
 
     Args:
@@ -107,11 +109,12 @@ def note_choices(methods: "Sequence[Method]", search: int | None, split: str | N
         search: the number of settings that are tried on the validation text, or None.
         split: the split that is measured, if it is given.
         data: another corpus, if one is given.
+        what: see `check_match_text`.
 
     Raises:
         UserError: see `check_match_text`.
     """
-    check_match_text(methods, split, data)
+    check_match_text(methods, split, data, what)
     if search is not None:
         note_choice("settings of --search are", split, data)
 
@@ -130,13 +133,17 @@ def note_choice(what: str, split: str | None, data: object) -> None:
         log(f"note: the {what} chosen on the validation text, which is what is measured")
 
 
-def check_match_text(methods: "Sequence[Method]", split: str | None, data: object) -> None:
+NAMED = "the text of --data, which is the training text of the run,"
+
+
+def check_match_text(methods: "Sequence[Method]", split: str | None, data: object, what: str = "--split train") -> None:
     """Refuse to copy from the text that is measured, and note where its weights are fitted on it.
 
     Args:
         methods: the methods.
         split: the split that is measured, if it is given.
         data: another corpus, if one is given.
+        what: how the user has named the training text.
 
     Raises:
         UserError: when the training text is measured with matches from it, in which each token has occurred.
@@ -146,8 +153,8 @@ def check_match_text(methods: "Sequence[Method]", split: str | None, data: objec
     matches = [method.match for method in methods if method.match is not None]
     if data is None and split == "train" and any(match.source == "train" for match in matches):
         raise UserError(
-            "--split train cannot be measured with matches from the training text, which has all of its tokens; "
-            "give --match-from history, or another split"
+            f"{what} cannot be measured with matches from the training text, which has all of its tokens; give "
+            "--match-from history, or another text"
         )
     if matches:
         note_choice("weights of the matches are", split, data)

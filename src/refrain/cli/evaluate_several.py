@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .evaluate_methods import check_match_text, learns
+from .evaluate_methods import NAMED, check_match_text, learns
 from .evaluate_report import number_text
 from .evaluate_texts import TextOptions, Texts, training_texts
 from .options import Device, Protocol, Weights
@@ -192,7 +192,7 @@ def _language_model(
     with reports.step("reading the text"):
         corpus, split = texts.of(saved)
         if texts.are_given:
-            check_match_text(methods, split_of(saved, corpus.splits[split]), None)
+            check_match_text(methods, split_of(saved, corpus.splits[split]), None, NAMED)
         training = training_texts(saved, needed=learns(methods, None))
     lm = load_language_model(saved, reports, device=device, weights=weights, packed=False)
     figures = measure_model(lm, corpus, split, training, methods, protocol, None, None, False, reports.track)

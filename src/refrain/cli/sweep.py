@@ -113,7 +113,7 @@ def open_sweep(file: Path, data: str | None, out: Path | None, *, create: bool) 
         DataError: when a text is missing.
         CheckpointError: when the folder is that of another sweep, or cannot be written.
     """
-    from refrain.errors import DataError
+    from refrain.errors import DataError, UserError
     from refrain.recipes import RECIPES
     from refrain.runs.checks import check_training
     from refrain.runs.sweeps.folder import SweepFolder
@@ -131,7 +131,14 @@ def open_sweep(file: Path, data: str | None, out: Path | None, *, create: bool) 
     plan = Sweep(file, RECIPES, corpus=resolved_corpus(data), absolute=absolute)
     folder = SweepFolder(Path("runs") / file.stem if out is None else out, plan)
     if create:
-        plan.check_comparable()
+        try:
+            plan.check_comparable()
+        except UserError as error:
+            if not (folder.path / "sweep.json").exists():
+                raise
+            # begun by a version that did not refuse it
+            for line in error.mistakes:
+                log(f"note: {line}")
         if plan.space.method == "optuna":
             from refrain.runs.sweeps.optuna_search import check_optuna
 

@@ -140,7 +140,7 @@ def _write(
         folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UnwritableError(f"{folder.path}: cannot be written ({error.strerror}); choose another --out") from None
-    with folder.locked():
+    with folder.locked() as lock:
         replaces = _holds_run(folder, force=force)
         fresh = RunFolder(temporary_path(folder.path / "run"))
         try:
@@ -157,14 +157,18 @@ def _write(
             fresh.save(1, {"model": weights}, documents, best=1)
             fresh.write_json("summary.json", dict(report))
             fresh.write_text("README.md", card_of(report))
+            lock.check()
             _move(fresh.path, folder.path)
-        except BaseException:
+        except BaseException as error:
             discard(fresh.path)
             if not replaces:
                 for part in run_parts(folder.path):
                     discard(part)
                 with contextlib.suppress(OSError):
                     folder.path.rmdir()
+            if isinstance(error, UnwritableError):
+                # of the files that are gone, the user knows the place where they would be
+                raise UnwritableError(str(error).replace(str(fresh.path), str(folder.path))) from None
             raise
 
 
@@ -179,15 +183,38 @@ def _holds_run(folder: RunFolder, *, force: bool) -> bool:
 
 
 def _move(start: Path, out: Path) -> None:
-    """Move the parts of a run to its folder in place of those that are there, and remove what killed imports left."""
-    for part in run_parts(out):
-        if part.name != ".lock":
-            discard(part)
-    for part in run_parts(start):
-        if os.path.lexists(part):
-            part.rename(out / part.name)
+    """Move the parts of a run to its folder in place of those that are there, and remove what killed imports left.
+
+    The old parts come back if that fails. Checkpoints are the last to go and the first to come, without which the files
+    beside them are not known as those of a run.
+
+    Raises:
+        UnwritableError: when a part cannot be moved.
+    """
+    aside = temporary_path(out / "old")
+    aside.mkdir()
+    old = [part for part in _parts(out) if part.name != ".lock"]
+    moves = [(part, aside / part.name) for part in reversed(old)]
+    moves += [(part, out / part.name) for part in _parts(start)]
+    try:
+        for source, target in moves:
+            source.rename(target)
+    except BaseException as error:
+        for source, target in reversed(moves):
+            if os.path.lexists(target) and not os.path.lexists(source):
+                target.rename(source)
+        discard(aside)
+        if isinstance(error, OSError):
+            raise UnwritableError(f"{out}: cannot be replaced ({error.strerror}); choose another --out") from None
+        raise
     for leftover in out.glob(".tmp-*"):
         discard(leftover)
+
+
+def _parts(run: Path) -> list[Path]:
+    """The parts of a run that exist, checkpoints first."""
+    found = [part for part in run_parts(run) if os.path.lexists(part)]
+    return sorted(found, key=lambda part: part.name != "checkpoints")
 
 
 def card_of(report: Mapping[str, Any]) -> str:

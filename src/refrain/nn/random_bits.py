@@ -7,13 +7,13 @@ LEAST = -(2**63)
 
 
 def random_bits(count: int) -> Tensor:
-    """Random integers (count,) of 64 bits from the global generator, also in code that torch compiles or transforms.
+    """Random integers (count,) of 64 bits from the global generator, also in code that torch compiles or maps.
 
     Args:
         count: their number.
     """
-    if is_transformed():
-        # under `vmap`, only a function that returns its result can draw for each sample
+    if is_mapped():
+        # only a function that returns its result can draw for each sample
         return torch.randint(LEAST, 2**63 - 1, (count,))
     draws = torch.empty(count, dtype=torch.int64)
     if torch.compiler.is_compiling():
@@ -23,9 +23,12 @@ def random_bits(count: int) -> Tensor:
     return draws
 
 
-def is_transformed() -> bool:
-    """Whether a transform of `torch.func`, such as `vmap`, is applied to the code that runs; not for compiled code."""
-    return not torch.compiler.is_compiling() and torch._C._functorch.maybe_current_level() is not None
+def is_mapped() -> bool:
+    """Whether `torch.vmap` maps the code that runs; not for compiled code."""
+    functorch = torch._C._functorch
+    if torch.compiler.is_compiling() or functorch.maybe_current_level() is None:
+        return False
+    return any(each.key() == functorch.TransformType.Vmap for each in functorch.get_interpreter_stack() or ())
 
 
 @torch.library.custom_op("refrain::draw_bits", mutates_args=("draws",), tags=(torch.Tag.nondeterministic_seeded,))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .kernels.backend import outside_compiler
 from .kernels.call import call
-from .random_bits import is_transformed, random_bits
+from .random_bits import is_mapped, random_bits
 
 # the constants of SplitMix64 as signed integers
 STEP, FIRST, SECOND = -7046029254386353131, -4658895280553007687, -7723592293110705685
@@ -30,7 +30,7 @@ def dropped_entries(weight: Tensor, rate: float, *, native: bool) -> Tensor:
         rate: in [0, 1).
         native: use the C++ kernel, for the weights that it takes; the result is the same.
     """
-    if is_transformed():
+    if is_mapped():
         # `vmap` may give each sample a mask of its own
         return weight * _kept(random_bits(-(-weight.numel() // 4)), weight.shape, rate, weight)
     seed = random_bits(1)

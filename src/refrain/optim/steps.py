@@ -109,12 +109,12 @@ def scaled_step(
     if isinstance(optimizer, SGD) and optimizer.native_step(parameters, scale, averages):
         return
     fused = all(group.get("fused") for group in optimizer.param_groups)
-    if fused:
-        for parameter in parameters:
-            if parameter.grad is not None and not parameter.grad.is_sparse:
-                parameter.grad = laid_out(parameter.grad, parameter)
-    elif scale != 1.0:
+    if scale != 1.0 and not fused:
         scale_gradients(parameters, scale)
+    moved = [part for group in optimizer.param_groups for part in group["params"] if part.grad is not None]
+    given = [(part, part.grad) for part in moved if fused and not part.grad.is_sparse]
+    for parameter, gradient in given:
+        parameter.grad = laid_out(gradient, parameter)
     # the attribute that torch.amp.GradScaler sets on fused optimisers, which divide by it and read it as float32
     divisor = torch.tensor(1 / scale, dtype=torch.float32) if scale != 1.0 and fused else None
     optimizer.grad_scale = divisor  # type: ignore[attr-defined]
@@ -122,6 +122,8 @@ def scaled_step(
         optimizer.step()
     finally:
         del optimizer.grad_scale  # type: ignore[attr-defined]
+        for parameter, gradient in given:
+            parameter.grad = gradient
     # torch's fused updates do not mark the weights as changed
     torch.autograd.graph.increment_version(parameters)
     if averages is not None:

@@ -119,8 +119,8 @@ class RunFolder:
                 discard(self.path / name)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Lock the folder, so that no other process writes to it.
+    def locked(self) -> Iterator[Lock]:
+        """Lock the folder, so that no other process writes to it; yields the lock.
 
         Raises:
             CheckpointError: when another process holds the lock, where the message names it, or a part of the folder is
@@ -133,7 +133,7 @@ class RunFolder:
             except OSError as error:
                 raise UnwritableError(f"{self.path}: cannot be written ({error.strerror})") from None
             stack.callback(self._unlock)
-            yield
+            yield self._lock
 
     def _unlock(self) -> None:
         self._lock = None

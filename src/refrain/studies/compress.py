@@ -195,7 +195,9 @@ def _target(lm: TrainedLanguageModel, request: Request, weights: WeightType) -> 
     if request.to is None:
         return None
     measure, asked = request.to
-    whole = weight_bytes(lm.folder) if measure == "bytes" else size_of(lm.model, measure)
+    # with zeros that are asked for, sizes are those of dense matrices
+    is_file = measure == "bytes" and request.zeros is None
+    whole = weight_bytes(lm.folder) if is_file else size_of(lm.model, measure)
     size = target_size(measure, asked, whole)
     return Target("int8_bytes" if measure == "bytes" and weights == "int8" else measure, size)
 

@@ -81,7 +81,8 @@ class SweepFolder:
             raise CheckpointError(f"{self.path}: holds other files than those of a sweep; choose another --out")
         if not known.exists() and not create:
             raise CheckpointError(
-                f"{self.path}: no sweep was started here; start it with: {self._command(self.sweep.path)}"
+                f"{self.path}: no sweep was started here; start it with: "
+                f"{self._command(self.sweep.path, self.sweep.corpus)}"
             )
         if create:
             self._create(known)
@@ -106,23 +107,30 @@ class SweepFolder:
         if found.sha256 != self.sweep.sha256:
             raise CheckpointError(
                 f"{self.path}: is the folder of a sweep with other cells (sha256 {found.sha256[:12]}..., and that of "
-                f"{self.sweep.path} is {self.sweep.sha256[:12]}...); choose another --out, or go on with that sweep: "
-                f"{self._command(self.path / 'sweep.toml')}"
+                f"{self.sweep.path} is {self.sweep.sha256[:12]}...); choose another --out, or go on with that sweep, "
+                f"with the --data that it was started with, if any: {self._command(self.path / 'sweep.toml', None)}"
             )
         own, seeds = found.seeds or [], self.sweep.space.seeds or []
         if own == seeds[: len(own)] and (own or not seeds):
             if len(seeds) > len(own) and grow:
                 write_atomically(self.path / "sweep.json", dumps(self._document(), indent=2) + "\n")
-                write_atomically(self.path / "sweep.toml", self.sweep.text())
+            if grow:
+                self._keep_text()
             return
         raise CheckpointError(
             f"{self.path}: has the seeds {own or 'of the recipe'}, and {self.sweep.path} has {seeds or 'none'}; seeds "
             "can only be added at the end of the list"
         )
 
-    def _command(self, file: Path) -> str:
+    def _keep_text(self) -> None:
+        """Keep the file of the sweep as it is now: with more seeds, or so that it can be read from here."""
+        text, copy = self.sweep.text(), self.path / "sweep.toml"
+        if read_regular(copy, limit=TEXT_LIMIT, follow_links=False) != text.encode():
+            write_atomically(copy, text)
+
+    def _command(self, file: Path, corpus: str | None) -> str:
         """The command that trains a sweep in this folder."""
-        data = ["--data", self.sweep.corpus] if self.sweep.corpus is not None else []
+        data = ["--data", corpus] if corpus is not None else []
         return shlex.join(["refrain", "sweep", str(file), "--out", str(self.path), *data])
 
     def _read(self, path: Path, form: Any) -> Any:

@@ -175,7 +175,7 @@ class _Cells:
 
     def settle(self) -> bool:
         """Decide about the doubtful cells, where no other cell can tell any more; False where there are none."""
-        if self._doubtful and not self._one_went_well:
+        if self._doubtful and not (self._one_went_well or self._trained_here()):
             raise self._stopped()
         found = bool(self._doubtful)
         while self._doubtful:
@@ -184,6 +184,12 @@ class _Cells:
                 text = text_of_error(self._folder, held, error)
                 self.count += finish(self._folder, held, self._options, "failed", text) is not None
         return found
+
+    def _trained_here(self) -> bool:
+        """Whether a worker of this machine has trained a cell of the sweep before."""
+        results = map(self._folder.result, self._folder.ended())
+        here = f" on {socket.gethostname()}"
+        return any(each.state in ("done", "pruned") and each.worker.endswith(here) for each in results if each)
 
     def _stopped(self) -> UserError:
         """The error that ends this worker, with the status of the last error."""
