@@ -28,7 +28,7 @@ ALLOWED = {
     "data/units/encoded.py": {"atomic_folder", "copyfileobj", "mkdir", "open", "rmtree", "unlink", "write_text"},
     "data/units/word/counting.py": {"mkdir", "open", "unlink"},
     "data/units/word/runs.py": {"open"},
-    "importers/importing.py": {"mkdir", "rename", "rmdir", "save", "write_text"},
+    "importers/importing.py": {"mkdir", "rmdir", "save", "write_text"},
     "nn/kernels/cache.py": {"chmod", "mkdir", "replace", "write_atomically"},
     "nn/kernels/compile.py": {"mkdir", "replace", "write_bytes", "unlink"},
     "parallel/channels.py": {"mkstemp", "os.open"},
@@ -44,7 +44,7 @@ ALLOWED = {
     "runs/to_the_end.py": {"write_text"},
     "runs/training.py": {"write_text"},
     "training/fit.py": {"save", "write_text"},
-    "studies/compressed_run.py": {"mkdir", "rename", "rmdir", "save", "write_text"},
+    "studies/compressed_run.py": {"mkdir", "save", "write_text"},
     "cli/probe.py": {"mkdir"},
 }
 WRITERS = {

@@ -1,9 +1,12 @@
 """A compressed run is an ordinary run that computes what the masked model computes, for every kind of model."""
 
 import copy
+import errno
 import importlib
 import json
+import os
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +15,7 @@ import torch
 from refrain import load, recipe, resume, train
 from refrain.assembly.widths import removable_widths
 from refrain.config import Experiment
-from refrain.errors import CheckpointError, DataError, UserError
+from refrain.errors import CheckpointError, DataError, UnwritableError, UserError
 from refrain.evaluation import evaluate
 from refrain.sparsity import clear_units, dead_units, model_size, multiply_adds, unit_axes, weakest_first
 from refrain.sparsity.compact import largest_entries
@@ -498,6 +501,25 @@ def test_an_old_run_stays_until_the_new_one_is_complete(runs, tmp_path, tree, mo
     compress(runs("lstm"), old, force=True)
     assert (old / "mine.txt").read_text() == "mine" and "compressed" in (old / "README.md").read_text()
     assert load(old).folder.name == "step-000000001" and [path.name for path in tmp_path.iterdir()] == ["small"]
+
+
+@pytest.mark.parametrize("count", [1, 4, 8])
+def test_an_old_run_comes_back_if_the_new_one_cannot_be_moved(runs, tmp_path, tree, monkeypatch, count):
+    old = shutil.copytree(runs("lstm"), tmp_path / "small", symlinks=True)
+    before, moved, rename = tree(tmp_path), [], Path.rename
+
+    def failing(path, target):
+        moved.extend(each for each in (path, target) if each.parent == old)
+        if len(moved) == count:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", failing)
+        with pytest.raises(UnwritableError, match=r"small: cannot be replaced \(Permission denied\); choose another"):
+            compress(runs("lstm"), old, force=True)
+    after = {name: found for name, found in tree(tmp_path).items() if not name.endswith(".lock")}
+    assert after == {name: found for name, found in before.items() if not name.endswith(".lock")}
 
 
 def test_a_text_that_would_be_replaced_is_refused(runs, tmp_path, tree):

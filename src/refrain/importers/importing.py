@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from refrain.runs.manifest import manifest
 from refrain.storage.checkpoint import discard, temporary_path
 from refrain.storage.output_checks import run_parts
 from refrain.storage.regular_files import open_regular
+from refrain.storage.replacing import holds_run, move_run
 from refrain.storage.run_folder import RunFolder
 from refrain.training import load_weights
 
@@ -141,7 +141,7 @@ def _write(
     except OSError as error:
         raise UnwritableError(f"{folder.path}: cannot be written ({error.strerror}); choose another --out") from None
     with folder.locked() as lock:
-        replaces = _holds_run(folder, force=force)
+        replaces = holds_run(folder, force=force)
         fresh = RunFolder(temporary_path(folder.path / "run"))
         try:
             fresh.create()
@@ -158,7 +158,7 @@ def _write(
             fresh.write_json("summary.json", dict(report))
             fresh.write_text("README.md", card_of(report))
             lock.check()
-            _move(fresh.path, folder.path)
+            move_run(fresh.path, folder.path)
         except BaseException as error:
             discard(fresh.path)
             if not replaces:
@@ -170,51 +170,6 @@ def _write(
                 # of the files that are gone, the user knows the place where they would be
                 raise UnwritableError(str(error).replace(str(fresh.path), str(folder.path))) from None
             raise
-
-
-def _holds_run(folder: RunFolder, *, force: bool) -> bool:
-    """Whether a run has to be replaced, asked again within the lock: another process may have just finished it.
-
-    Raises:
-        CheckpointError: when the folder holds one and `force` is not set, or other files.
-    """
-    names = {path.name for path in folder.path.iterdir() if not path.name.startswith(".tmp-")}
-    return names > {".lock"} and folder.check_available(force=force)
-
-
-def _move(start: Path, out: Path) -> None:
-    """Move the parts of a run to its folder in place of those that are there, and remove what killed imports left.
-
-    The old parts come back if that fails. Checkpoints are the last to go and the first to come, without which the files
-    beside them are not known as those of a run.
-
-    Raises:
-        UnwritableError: when a part cannot be moved.
-    """
-    aside = temporary_path(out / "old")
-    aside.mkdir()
-    old = [part for part in _parts(out) if part.name != ".lock"]
-    moves = [(part, aside / part.name) for part in reversed(old)]
-    moves += [(part, out / part.name) for part in _parts(start)]
-    try:
-        for source, target in moves:
-            source.rename(target)
-    except BaseException as error:
-        for source, target in reversed(moves):
-            if os.path.lexists(target) and not os.path.lexists(source):
-                target.rename(source)
-        discard(aside)
-        if isinstance(error, OSError):
-            raise UnwritableError(f"{out}: cannot be replaced ({error.strerror}); choose another --out") from None
-        raise
-    for leftover in out.glob(".tmp-*"):
-        discard(leftover)
-
-
-def _parts(run: Path) -> list[Path]:
-    """The parts of a run that exist, checkpoints first."""
-    found = [part for part in run_parts(run) if os.path.lexists(part)]
-    return sorted(found, key=lambda part: part.name != "checkpoints")
 
 
 def card_of(report: Mapping[str, Any]) -> str:

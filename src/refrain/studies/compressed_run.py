@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from refrain.config import AnyExperiment
 from refrain.data import Corpus, TaggedCorpus
-from refrain.errors import UserError
+from refrain.errors import UnwritableError, UserError
 from refrain.nn.kernels.packed_linear import WeightType, quantised
 from refrain.runs.config_document import config_document
 from refrain.runs.manifest import manifest
-from refrain.storage.output_checks import run_parts
+from refrain.storage.replacing import holds_run, move_run
 from refrain.storage.run_folder import RunFolder
 from refrain.storage.weight_schemes import WORTHWHILE, Int8Rows, pack
 from refrain.trained.language_model import TrainedLanguageModel
@@ -112,15 +112,14 @@ def complete_run(start: Path, out: Path, report: dict[str, Any], card: str, *, f
     fresh.write_json("summary.json", report)
     fresh.write_text("README.md", card)
     folder = RunFolder(out)
-    folder.create(force=force)
-    with folder.locked():
-        for part in run_parts(start):
-            target = out / part.name
-            if part.name != ".lock" and (part.exists() or part.is_symlink()):
-                if target.is_dir():
-                    # made by `create`, and empty
-                    target.rmdir()
-                part.rename(target)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnwritableError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
+    with folder.locked() as lock:
+        holds_run(folder, force=force)
+        lock.check()
+        move_run(start, out)
 
 
 def card_of(name: str, report: dict[str, Any], corpus: str) -> str:
