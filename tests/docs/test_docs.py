@@ -19,6 +19,7 @@ import pytest
 import torch
 from safetensors.torch import save as to_bytes
 
+from refrain.bench import auto as bench_auto
 from refrain.bench import export as bench_export
 from refrain.bench import sparse
 from refrain.cli.app import main
@@ -191,6 +192,9 @@ def workplace(tmp_path, monkeypatch):
     monkeypatch.setattr(embedded, "cache_folder", lambda: tmp_path / "cache")
     # layers of the size that is measured take half a minute
     monkeypatch.setattr(sparse, "LAYERS", ((30, 0.5), (45, 0.66666)))
+    # and so does a grid of wide layers and heads
+    for name, value in {"CELLS": {"lstm": (8,)}, "SPARSE": (), "HEADS": (8,), "VOCABULARY": 50}.items():
+        monkeypatch.setattr(bench_auto, name, value)
     # C code for ten thousand words takes seconds to compile
     monkeypatch.setattr(bench_export, "VOCABULARY", 50)
     monkeypatch.chdir(tmp_path)
